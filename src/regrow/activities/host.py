@@ -1,0 +1,301 @@
+"""Executors as activities: one activity per executor, named by its id, with one JSON argument.
+
+The host gives the executor its context, keeps its heartbeat going, reads its answer by the outcome
+table and turns it into what Temporal understands. It never retries: Temporal does.
+"""
+
+import asyncio
+import contextvars
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any, cast
+
+import pydantic_core
+import structlog
+from temporalio import activity
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from regrow.activities.threads import Execution, ExecutorThreads
+from regrow.core import limits
+from regrow.core.models import Json
+from regrow.core.outcome import Answer, read_answer, short_error
+from regrow.core.resolve import Description, Unknown
+from regrow.core.result import json_size
+from regrow.core.wire import DESCRIBE_EXECUTORS, ENGINE_VERSION, ErrorType
+from regrow.executors import Executor, Registry, TaskContext, TaskError
+
+_BEATS_PER_TIMEOUT = 3
+_LONGEST_BEAT = 2.0
+_TICK = 0.25
+_NEAR_MISS, _SUGGESTION = 0.85, 0.6
+_PATIENCE = 60.0
+
+log = structlog.get_logger("regrow.task")
+
+task_header: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar(
+    "regrow_task_header", default=None
+)
+"""What the workflow said about the task in its header, if it did."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A task whose heartbeat the host keeps going."""
+
+    context: contextvars.Context
+    timeout: float
+    on_loop: bool
+    details: tuple[Json, ...]
+    next_beat: float
+    interval: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.interval = min(self.timeout / _BEATS_PER_TIMEOUT, _LONGEST_BEAT)
+        self.next_beat += self.interval
+
+
+class ExecutorHost:
+    """Runs the executors of a registry as activities; enter it before the worker starts."""
+
+    def __init__(self, registry: Registry, *, threads: int = 500) -> None:
+        self._registry = registry
+        self._threads = ExecutorThreads(threads)
+        self._running: dict[bytes, _Running] = {}
+        self._beats: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "ExecutorHost":
+        await self._threads.__aenter__()
+        self._beats = asyncio.create_task(self._keep_beating())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._beats:
+            self._beats.cancel()
+        await self._threads.__aexit__()
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """Give the activities for a `Worker`: the executors, their description, and a catch-all."""
+        hosted = [self._hosted(executor) for executor in self._registry]
+        return [*hosted, self._describe(), _unknown_executor]
+
+    def _hosted(self, executor: Executor) -> Callable[..., Any]:
+        @activity.defn(name=executor.id)
+        async def run(inputs: Any = None) -> RawValue:
+            return await self._run(executor, {} if inputs is None else inputs)
+
+        return run
+
+    def _describe(self) -> Callable[..., Any]:
+        @activity.defn(name=DESCRIBE_EXECUTORS)
+        async def describe_executors(ids: list[str]) -> dict[str, Any]:
+            said = describe(self._registry, ids).model_dump(mode="json", exclude_defaults=True)
+            return {"engine_version": ENGINE_VERSION, **said}
+
+        return describe_executors
+
+    async def _run(self, executor: Executor, inputs: Json) -> RawValue:
+        started, clock = activity.info().started_time, time.monotonic()
+        context = self._context(executor)
+        line = log.bind(
+            tree=context.tree_id, task=context.task_id, executor=executor.id, attempt=context.attempt
+        )
+        line.info("task.started")
+
+        def about(metadata: dict[str, Json]) -> dict[str, Json]:
+            """The author's keys, and what only the host knows."""
+            duration = round(time.monotonic() - clock, 4)
+            known = {"attempt": context.attempt, "started_at": started.isoformat()}
+            return {"duration": duration, **metadata, **known}
+
+        try:
+            answer = read_answer(_plain(executor, await self._execute(executor, inputs, context)))
+            if not answer.ok:
+                raise _returned_failure(answer)
+            payload = _payload(executor, answer, about(dict(answer.metadata)))
+        except asyncio.CancelledError:
+            line.info("task.cancelled", duration=round(time.monotonic() - clock, 4))
+            raise
+        except Exception as error:
+            failure = _as_task_error(error)
+            line.warning(
+                "task.failed",
+                error_type=failure.error_type,
+                error=short_error(failure.error),
+                retryable=failure.retryable,
+                duration=round(time.monotonic() - clock, 4),
+            )
+            raise _application_error(failure, about(failure.details)) from _cause(error)
+        line.info("task.completed", duration=round(time.monotonic() - clock, 4))
+        return RawValue(payload)
+
+    async def _execute(self, executor: Executor, inputs: Json, context: TaskContext) -> Any:
+        token = activity.info().task_token
+        timeout = activity.info().heartbeat_timeout
+        name = f"{executor.id} ({context.tree_id}/{context.task_id})"
+        if timeout and not activity.info().is_local:
+            self._running[token] = _Running(
+                contextvars.copy_context(),
+                timeout.total_seconds(),
+                executor.is_async,
+                context.heartbeat_details,
+                time.monotonic(),
+            )
+        try:
+            patience = 2 * timeout.total_seconds() if timeout else _PATIENCE
+            return await self._call(executor, inputs, context, name).result(patience, name)
+        finally:
+            self._running.pop(token, None)
+
+    def _call(
+        self, executor: Executor, inputs: Json, context: TaskContext, name: str
+    ) -> Execution:
+        if executor.is_async:
+
+            async def call() -> Any:
+                return await executor.call(inputs, context)
+
+            return self._threads.call_async(call, name)
+        return self._threads.call_sync(lambda: executor.call(inputs, context))
+
+    def _context(self, executor: Executor) -> TaskContext:
+        info = activity.info()
+        said = task_header.get() or {}
+        home = asyncio.get_running_loop()
+
+        def beat(*details: Json) -> None:
+            home.call_soon_threadsafe(self._beat_with, info.task_token, details)
+
+        return TaskContext(
+            tree_id=said.get("tree_id") or info.workflow_id or f"{executor.id}-alone",
+            task_id=said.get("task_id") or info.activity_id,
+            index=said.get("index"),
+            attempt=info.attempt,
+            user_id=said.get("user_id"),
+            heartbeat_details=tuple(info.heartbeat_details),
+            beat=beat,
+        )
+
+    def _beat_with(self, token: bytes, details: tuple[Json, ...]) -> None:
+        running = self._running.get(token)
+        if running is not None:
+            running.details = details
+            running.context.run(activity.heartbeat, *details)
+
+    async def _keep_beating(self) -> None:
+        """Show the server that tasks are alive, with what they said last.
+
+        An async executor isn't alive when the loop it runs on has been silent for its timeout.
+        """
+        while True:
+            await asyncio.sleep(_TICK)
+            now, silent = time.monotonic(), self._threads.silent_for()
+            for running in list(self._running.values()):
+                if now >= running.next_beat and not (running.on_loop and silent > running.timeout):
+                    running.next_beat = now + running.interval
+                    running.context.run(activity.heartbeat, *running.details)
+
+
+def describe(registry: Registry, ids: Sequence[str]) -> Description:
+    """Say what a registry knows about some executors, and how near the unknown ones are."""
+    known = sorted(executor.id for executor in registry)
+    unknown: dict[str, Unknown] = {}
+    for executor_id in ids:
+        if executor_id not in registry:
+            close = get_close_matches(executor_id, known, n=1, cutoff=_SUGGESTION)
+            near = get_close_matches(executor_id, known, n=1, cutoff=_NEAR_MISS)
+            unknown[executor_id] = Unknown(
+                suggestion=close[0] if close else None, near_miss=bool(near)
+            )
+    return Description(
+        executors={name: registry[name].policy for name in ids if name in registry},
+        unknown=unknown,
+        known=tuple(known) if unknown else (),
+    )
+
+
+@activity.defn(dynamic=True)
+async def _unknown_executor(args: Sequence[RawValue]) -> None:
+    """Answer for every executor that this worker doesn't have."""
+    del args
+    name = activity.info().activity_type
+    message = (
+        f"this worker has no executor '{name}'; start one that has it,"
+        " with --executors or REGROW_EXECUTORS"
+    )
+    raise ApplicationError(message, type=ErrorType.UNKNOWN_EXECUTOR.value)
+
+
+def _plain(executor: Executor, value: Any) -> Json:
+    """Turn what an executor returned into JSON."""
+    try:
+        return cast("Json", pydantic_core.to_jsonable_python(value, inf_nan_mode="constants"))
+    except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
+        message = f"{executor.id} returned what JSON cannot hold: {error}"
+        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
+
+
+def _payload(executor: Executor, answer: Answer, metadata: dict[str, Json]) -> Payload:
+    shape = {"status": "completed", "result": answer.result, "metadata": metadata}
+    try:
+        text = json.dumps(shape, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        data = text.encode()
+    except ValueError as error:  # NaN, infinity, half a surrogate pair
+        message = f"{executor.id} returned what JSON cannot hold: {error}"
+        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
+    if len(data) > limits.MAX_PAYLOAD:
+        message = (
+            f"the result of {executor.id} takes {len(data):,} bytes; at most"
+            f" {limits.MAX_PAYLOAD:,} fit into history. Return a reference to it instead"
+        )
+        raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
+    return Payload(metadata={"encoding": b"json/plain"}, data=data)
+
+
+def _returned_failure(answer: Answer) -> TaskError:
+    failure = TaskError(
+        answer.error or "",
+        error_type=answer.error_type or ErrorType.EXECUTION,
+        retryable=answer.retryable,
+        retry_after=answer.retry_after,
+    )
+    failure.details = dict(answer.metadata)  # any key, also one that is a parameter's name
+    return failure
+
+
+def _as_task_error(error: Exception) -> TaskError:
+    """Give every exception the same form; one that says nothing of itself is retried by policy."""
+    if isinstance(error, TaskError):
+        return error
+    if isinstance(error, ApplicationError):  # an author who speaks Temporal
+        delay = error.next_retry_delay
+        return TaskError(
+            error.message,
+            error_type=error.type or ErrorType.EXECUTION,
+            retryable=not error.non_retryable,
+            retry_after=delay.total_seconds() if delay else None,
+        )
+    return TaskError(str(error) or repr(error), error_type=type(error).__name__, retryable=True)
+
+
+def _application_error(failure: TaskError, details: dict[str, Json]) -> ApplicationError:
+    if json_size(details) > limits.MAX_RESULTS_BYTES:
+        details = {key: details[key] for key in ("attempt", "started_at") if key in details}
+    after = failure.retry_after
+    return ApplicationError(
+        short_error(failure.error),
+        details,
+        type=failure.error_type,
+        non_retryable=not failure.retryable,
+        next_retry_delay=timedelta(seconds=after) if after is not None else None,
+    )
+
+
+def _cause(error: Exception) -> Exception | None:
+    """Show people the trace of a surprise; a failure that the author chose needs none."""
+    return None if isinstance(error, TaskError) else error

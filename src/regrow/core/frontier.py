@@ -1,0 +1,100 @@
+"""Which tasks may run now.
+
+Facts come in (`settle`), decisions go out (`unblocked`, `ready`). This module knows no Temporal, no
+clock and no I/O, so one rule serves the workflow, the reader of histories and the tests.
+
+A task is unblocked once every dependency has settled and every required one completed; a group
+also waits for its members. A required dependency that did not complete skips its dependent at once
+(a group once its members have settled), and the skip travels on. What is unblocked and needs a
+worker is put in line by (priority, position in the document).
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+
+from regrow.core.graph import dependents_of, enclosing_groups
+from regrow.core.models import Task, TaskId
+from regrow.core.wire import Status
+
+
+class Frontier:
+    """The edge between what has run and what may run next."""
+
+    def __init__(self, tasks: Sequence[Task], groups: Mapping[TaskId, object]) -> None:
+        self._groups = groups
+        self._position = {task.id: at for at, task in enumerate(tasks)}
+        self._priority = {task.id: task.priority for task in tasks}
+        self._dependents = dependents_of(tasks)
+        self._group_of = enclosing_groups(tasks, groups)
+        self._waiting = {task.id: len(task.dependencies) for task in tasks}
+        for group in self._group_of.values():
+            self._waiting[group] += 1
+        self._blocked: dict[TaskId, bool] = {}
+        self._settled: dict[TaskId, Status] = {}
+        self._unblocked = deque(task.id for task in tasks if not self._waiting[task.id])
+        self._line: list[tuple[int, int, TaskId]] = []
+
+    @property
+    def unsettled(self) -> int:
+        """How many tasks have not ended."""
+        return len(self._position) - len(self._settled)
+
+    def settle(self, task_id: TaskId, status: Status) -> list[TaskId]:
+        """Record an end; returns the tasks that are skipped because of it, nearest first."""
+        if task_id in self._settled:
+            return []
+        self._settled[task_id] = status
+        skipped: list[TaskId] = []
+        ended = deque([task_id])
+        while ended:
+            for blocked in self._pass_on(ended.popleft()):
+                self._settled[blocked] = Status.SKIPPED
+                skipped.append(blocked)
+                ended.append(blocked)
+        return skipped
+
+    def unblocked(self) -> TaskId | None:
+        """Take the next task whose edges allow it to go on, if there is one."""
+        while self._unblocked:
+            task_id = self._unblocked.popleft()
+            if task_id not in self._settled:
+                return task_id
+        return None
+
+    def enqueue(self, task_id: TaskId) -> None:
+        """Put an unblocked task in line for a worker."""
+        heappush(self._line, (self._priority[task_id], self._position[task_id], task_id))
+
+    def ready(self, limit: int) -> list[TaskId]:
+        """Take the first tasks in line, at most `limit`."""
+        taken: list[TaskId] = []
+        while self._line and len(taken) < limit:
+            task_id = heappop(self._line)[2]
+            if task_id not in self._settled:
+                taken.append(task_id)
+        return taken
+
+    def _pass_on(self, ended: TaskId) -> Iterable[TaskId]:
+        """Tell everyone who waits for a task that it has ended; gives those it blocks."""
+        completed = self._settled[ended] is Status.COMPLETED
+        for dependent, required in self._dependents.get(ended, ()):
+            if required and not completed:
+                self._blocked[dependent] = True
+            if self._released(dependent):
+                yield dependent
+        group = self._group_of.get(ended)
+        if group is not None and self._released(group):
+            yield group
+
+    def _released(self, waiter: TaskId) -> bool:
+        """Count one wait less; tells whether the waiter is skipped now, else lets it go on."""
+        self._waiting[waiter] -= 1
+        if waiter in self._settled:
+            return False
+        last = not self._waiting[waiter]
+        if waiter in self._blocked:
+            return last or waiter not in self._groups
+        if last:
+            self._unblocked.append(waiter)
+        return False

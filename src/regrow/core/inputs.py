@@ -1,0 +1,65 @@
+"""What a task is given: its own inputs with their references filled in, and results passed on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from regrow.core.models import Dependency, Json, Task, TaskId
+from regrow.core.references import ExpressionError, Scope, Template, compile_template
+
+SPREAD = "*"
+
+
+class Upstream(Scope, Protocol):
+    """What is known of the tasks before this one."""
+
+    def completed(self, task_id: TaskId) -> bool:
+        """Tell whether there is a result to pass."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """How the inputs of one task are made."""
+
+    template: Template
+    passed: tuple[Dependency, ...]
+    """The edges whose results are added, since no reference names them."""
+
+    @classmethod
+    def of(cls, task: Task) -> "Inputs":
+        """Read them off a checked task."""
+        template = compile_template(task.inputs)
+        named = {task_id for each in template.expressions for task_id in each.results}
+        passed = tuple(
+            edge
+            for edge in task.dependencies
+            if edge.input_key is not None and edge.id not in named
+        )
+        return cls(template, passed)
+
+    def render(self, upstream: Upstream) -> dict[str, Json]:
+        """Give the inputs; raises `ExpressionError`.
+
+        The author's keys win, then results under a name, then spread ones, the later edge first.
+        """
+        own = self.template.render(upstream)
+        assert isinstance(own, dict)  # noqa: S101 - a task's inputs are a mapping
+        spread: dict[str, Json] = {}
+        named: dict[str, Json] = {}
+        for edge in self.passed:
+            if not upstream.completed(edge.id):
+                continue
+            result = upstream.task_view(edge.id)["result"]
+            if edge.input_key == SPREAD:
+                spread |= _keys_of(edge.id, result)
+            elif edge.input_key is not None:
+                named[edge.input_key] = result
+        return {**spread, **named, **own}
+
+
+def _keys_of(task_id: TaskId, result: Json) -> Mapping[str, Json]:
+    if isinstance(result, dict):
+        return result
+    message = f"into: '*' spreads a mapping, but '{task_id}' gave {type(result).__name__}"
+    raise ExpressionError(message)

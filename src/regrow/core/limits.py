@@ -1,0 +1,41 @@
+"""How much is too much. Temporal's own walls hang or kill a run, so ours stand before them."""
+
+from datetime import timedelta
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+MAX_TASKS: Final = 100_000
+MAX_NESTING: Final = 100
+MAX_EXPRESSION: Final = 4 * KIB
+MAX_USER_ID_BYTES: Final = 64
+MAX_IN_FLIGHT: Final = 500
+
+MAX_PAYLOAD: Final = 2 * MIB - 4 * KIB
+"""One argument or result; the server refuses 2 MiB, the rest is for its envelope."""
+
+MAX_STARTS_PER_TASK: Final = 100
+MAX_BYTES_PER_TASK: Final = 2_000_000
+"""Starts, and bytes of their inputs, in one workflow task; beyond 4 MB the server ends the run."""
+
+MAX_ENGINE_BYTES: Final = MIB
+"""A result, a continuation or a query answer that the engine writes."""
+
+MAX_RESULTS_BYTES: Final = 256 * KIB
+"""Task results inside a `TreeResult`; what is left out is marked and stays in history."""
+
+MAX_LISTED_TASKS: Final = 2_000
+MAX_LISTED_PROBLEM_TASKS: Final = 500
+MAX_ERROR_CHARS: Final = 10_000
+MAX_ROOT_ERROR_CHARS: Final = 200
+MAX_CYCLES: Final = 20
+
+ROLLOVER_EVENTS: Final = 3_500
+ROLLOVER_BYTES: Final = 900_000
+ROLLOVER_HOLD: Final = timedelta(seconds=30)
+ROLLOVER_RETRY_EVENTS: Final = 1_000
+ROLLOVER_FORCE_EVENTS: Final = 20_000
+LAST_EVENTS: Final = 45_000
+LAST_BYTES: Final = 45_000_000
+"""Where a run that cannot continue as new gives up by name; the server kills at 51,200 and 50 MB."""

@@ -1,0 +1,318 @@
+"""From any accepted form of a document to a checked `TaskTree`, or every reason why not.
+
+Three forms: a mapping, the seed's bare array of tasks, and tasks nested in `children`. All are
+rewritten into the mapping's flat list first; each task remembers where it was written.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pydantic import BaseModel, ValidationError
+
+from regrow.core import limits
+from regrow.core.graph import graph_problems
+from regrow.core.models import ID_PATTERN, Task, TaskTree, TreeHead
+from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion
+from regrow.core.references import reference_problems
+from regrow.core.wire import ENGINE_KEY
+
+_SEED_KEYS: Final = ("schemas", "params")
+_LIFTED_KEYS: Final = ("children", *_SEED_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTask:
+    """A task's mapping in the normal form, and its place in the document."""
+
+    mapping: dict[str, Any]
+    path: Path
+
+
+@dataclass(slots=True)
+class _Draft:
+    head: dict[str, Any]
+    tasks: list[WrittenTask]
+    problems: list[Problem]
+
+
+def load(document: object, *, name: str | None = None) -> TaskTree:
+    """Read and check a tree in any accepted form, already parsed from its YAML or JSON.
+
+    `name` is used when the document has none, else the first task's id is.
+    Raises `InvalidTree` with every problem.
+    """
+    if isinstance(document, TaskTree):
+        document = document.as_document()
+    refuse_if(list(_not_plain(document)))
+    draft = _normalise(document, name)
+    head = _read_head(draft)
+    tasks = [_read_task(draft, written) for written in draft.tasks]
+    parsed = [(task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task]
+    problems = [*draft.problems, *graph_problems(parsed)]
+    problems += reference_problems(head, parsed)
+    refuse_if(_in_document_order(problems, draft))
+    return TaskTree.model_construct(
+        head.model_fields_set | {"tasks"},
+        **{field: getattr(head, field) for field in TreeHead.model_fields},
+        tasks=tuple(task for task, _ in parsed),
+    )
+
+
+def with_inputs(tree: TaskTree, inputs: Mapping[str, Any]) -> TaskTree:
+    """Set declared inputs; raises `InvalidTree` for names the tree doesn't declare."""
+    refuse_if(
+        [
+            Problem(
+                "unknown_input",
+                ("inputs", name),
+                f"the tree declares no input '{name}'{suggestion(name, tree.inputs)}",
+            )
+            for name in inputs
+            if name not in tree.inputs
+        ]
+    )
+    return load({**tree.as_document(), "inputs": {**tree.inputs, **inputs}})
+
+
+def _not_plain(document: object) -> Iterator[Problem]:
+    """Find what JSON cannot hold, and nesting that would exhaust a reader."""
+    rest: list[tuple[object, Path]] = [(document, ())]
+    while rest:
+        value, path = rest.pop()
+        if len(path) > limits.MAX_NESTING:
+            yield Problem("too_deep", path[:3], f"nested more than {limits.MAX_NESTING} deep")
+        elif isinstance(value, dict):
+            mapping = cast("dict[object, object]", value)
+            for key, item in mapping.items():
+                if isinstance(key, str):
+                    rest.append((item, (*path, key)))
+                else:
+                    yield Problem("key", path, f"the key {key!r} must be text; put it in quotes")
+        elif isinstance(value, list | tuple):
+            items = cast("Sequence[object]", value)
+            rest.extend((item, (*path, index)) for index, item in enumerate(items))
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield Problem("number", path, f"{value} is not a JSON number")
+        elif not isinstance(value, str | int | float | bool | None):
+            kind = type(value).__name__
+            yield Problem("not_json", path, f"a {kind} is not JSON; put the value in quotes")
+
+
+def _normalise(document: object, name: str | None) -> _Draft:
+    if isinstance(document, list | tuple):
+        draft = _Draft({}, [], [])
+        _flatten(cast("Sequence[Any]", document), (), draft)
+    elif isinstance(document, dict):
+        draft = _Draft(dict(cast("dict[str, Any]", document)), [], [])
+        _take_tasks(draft)
+    else:
+        kind = type(document).__name__
+        raise InvalidTree([Problem("shape", (), f"a tree is a mapping or a list, not {kind}")])
+    _resolve_names(draft)
+    _one_user(draft)
+    _default_name(draft, name)
+    return draft
+
+
+def _take_tasks(draft: _Draft) -> None:
+    if ENGINE_KEY in draft.head:
+        del draft.head[ENGINE_KEY]
+        draft.problems.append(Problem("reserved", (ENGINE_KEY,), "this key is the engine's own"))
+    if "tasks" not in draft.head:
+        draft.problems.append(Problem("missing", ("tasks",), "a tree needs a list of tasks"))
+    elif not isinstance(tasks := draft.head.pop("tasks"), list | tuple):
+        draft.problems.append(Problem("shape", ("tasks",), "must be a list of tasks"))
+    else:
+        _flatten(cast("Sequence[Any]", tasks), ("tasks",), draft)
+
+
+def _flatten(tasks: Sequence[Any], path: Path, draft: _Draft) -> None:
+    """Lay nested children out in one list, parents first, in the order they are written."""
+    rest: list[tuple[Any, Path, str | None]] = [
+        (task, (*path, index), None) for index, task in reversed(list(enumerate(tasks)))
+    ]
+    while rest:
+        task, where, parent = rest.pop()
+        if not isinstance(task, dict):
+            draft.problems.append(Problem("shape", where, "a task is a mapping"))
+            continue
+        raw = cast("dict[str, Any]", task)
+        written = WrittenTask(_normal_task(raw, where, parent, draft), where)
+        draft.tasks.append(written)
+        children = raw.get("children") or ()
+        if not isinstance(children, list | tuple):
+            draft.problems.append(Problem("shape", (*where, "children"), "must be a list of tasks"))
+            continue
+        below = list(enumerate(cast("Sequence[Any]", children)))
+        own_id = written.mapping.get("id")
+        rest.extend(
+            (child, (*where, "children", index), own_id) for index, child in reversed(below)
+        )
+    if not draft.tasks and not draft.problems:
+        draft.problems.append(Problem("missing", path, "the tree has no tasks"))
+    if len(draft.tasks) > limits.MAX_TASKS:
+        most = f"{len(draft.tasks):,} tasks; a tree has at most {limits.MAX_TASKS:,}"
+        raise InvalidTree([Problem("too_many", path, most)])
+
+
+def _normal_task(
+    raw: dict[str, Any], where: Path, parent: str | None, draft: _Draft
+) -> dict[str, Any]:
+    task = {key: value for key, value in raw.items() if key not in _LIFTED_KEYS}
+    seed = len(where) == 0 or where[0] != "tasks" or any(key in raw for key in _SEED_KEYS)
+    if task.get("id") is None and isinstance(task.get("name"), str):
+        task["id"] = task["name"]
+    if seed:
+        _seed_executor(raw, task, where, draft)
+    if parent is not None:
+        if task.get("parent_id", parent) != parent:
+            message = f"nested under '{parent}' but parent_id says '{task['parent_id']}'"
+            draft.problems.append(Problem("parent", (*where, "parent_id"), message))
+        task["parent_id"] = parent
+    return {key: value for key, value in task.items() if value is not None or key == "id"}
+
+
+def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft: _Draft) -> None:
+    """Name the executor as the seed does: `schemas.method`, `params.executor_id`, the name."""
+    for key, inner in (("schemas", "method"), ("params", "executor_id")):
+        value = raw.get(key)
+        if value is not None and not isinstance(value, dict):
+            draft.problems.append(Problem("shape", (*where, key), "must be a mapping"))
+        elif value and (executor := cast("dict[str, Any]", value).get(inner)):
+            task.setdefault("executor", executor)
+    title = task.get("name")
+    if "executor" in task or not isinstance(title, str) or title == task.get("id"):
+        return
+    organises = raw.get("inputs") is None and not any(raw.get(key) for key in _SEED_KEYS)
+    if re.match(ID_PATTERN, title):
+        task["executor_default" if organises else "executor"] = title
+
+
+def _resolve_names(draft: _Draft) -> None:
+    """Let dependencies name a task by its name, as the seed may."""
+    ids_by_name: dict[str, list[str]] = {}
+    for written in draft.tasks:
+        if isinstance(title := written.mapping.get("name"), str):
+            ids_by_name.setdefault(title, []).append(written.mapping.get("id", title))
+    for written in draft.tasks:
+        edges = written.mapping.get("dependencies")
+        if isinstance(edges, list | tuple):
+            written.mapping["dependencies"] = [
+                _edge_by_id(edge, ids_by_name, (*written.path, "dependencies", index), draft)
+                for index, edge in enumerate(cast("Sequence[Any]", edges))
+            ]
+
+
+def _edge_by_id(edge: Any, ids_by_name: dict[str, list[str]], where: Path, draft: _Draft) -> Any:
+    if not isinstance(edge, dict) or "id" in edge or not isinstance(edge.get("name"), str):
+        return cast("Any", edge)
+    named = cast("dict[str, Any]", edge)
+    name = named["name"]
+    ids = ids_by_name.get(name, [name])
+    if len(ids) > 1:
+        message = f"'{name}' is the name of several tasks ({', '.join(ids)}); use the id"
+        draft.problems.append(Problem("ambiguous", where, message))
+    return {"id": ids[0], **{key: value for key, value in named.items() if key != "name"}}
+
+
+def _one_user(draft: _Draft) -> None:
+    """Lift the tasks' `user_id` to the tree: it is the label of the whole."""
+    for written in draft.tasks:
+        user_id = written.mapping.pop("user_id", None)
+        if user_id is None:
+            continue
+        first = draft.head.setdefault("user_id", user_id)
+        if user_id != first:
+            message = f"user_id '{user_id}' in a tree of '{first}'; one tree has one user"
+            draft.problems.append(Problem("user_id", (*written.path, "user_id"), message))
+
+
+def _default_name(draft: _Draft, name: str | None) -> None:
+    if draft.head.get("name") is None:
+        first = draft.tasks[0].mapping.get("id") if draft.tasks else None
+        draft.head["name"] = _as_id(name) or first or "tree"
+
+
+def _as_id(name: str | None) -> str:
+    """Turn a file's stem into a name: what the pattern refuses becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name or "").lstrip("_.-")[:64]
+
+
+def _read_head(draft: _Draft) -> TreeHead:
+    """Read what is not a task; what is wrong is noted and read as if it were absent."""
+    problems = _shape_problems(TreeHead, draft.head, ())
+    draft.problems += problems
+    wrong = {problem.path[0] for problem in problems}
+    sound = {key: value for key, value in draft.head.items() if key not in wrong}
+    return TreeHead.model_validate({"name": "tree", **sound})
+
+
+def _read_task(draft: _Draft, written: WrittenTask) -> Task | None:
+    """Read one task; a wrong field is noted and left out, so that the graph is still checked."""
+    try:
+        return Task.model_validate(written.mapping)
+    except ValidationError:
+        pass
+    problems = _shape_problems(Task, written.mapping, written.path)
+    draft.problems += problems
+    depth = len(written.path)
+    wrong = {problem.path[depth] for problem in problems if len(problem.path) > depth}
+    sound = {key: value for key, value in written.mapping.items() if key not in wrong}
+    return Task.model_validate(sound) if "id" in sound else None
+
+
+def _shape_problems(model: type[BaseModel], value: object, path: Path) -> list[Problem]:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return [_shape_problem(model, dict(item), path) for item in error.errors()]
+    return []
+
+
+def _shape_problem(model: type[BaseModel], item: dict[str, Any], path: Path) -> Problem:
+    location = cast("tuple[str | int, ...]", item["loc"])
+    where = (*path, *location)
+    if item["type"] == "extra_forbidden":
+        known = _model_at(model, location[:-1]).model_fields
+        key = str(location[-1])
+        return Problem("unknown_key", where, f"unknown key '{key}'{suggestion(key, known)}")
+    if item["type"] == "string_pattern_mismatch":
+        message = (
+            f"{item['input']!r}: use letters, digits, '_', '.' and '-',"
+            " beginning with a letter or digit, at most 64 characters"
+        )
+        return Problem("id", where, message)
+    if item["type"] == "missing":
+        return Problem("missing", where, f"'{location[-1]}' is missing")
+    message = str(item["msg"])
+    return Problem(str(item["type"]), where, message[:1].lower() + message[1:])
+
+
+def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:
+    """Find the model of the mapping that holds an unknown key."""
+    for part in location:
+        if not isinstance(part, str) or part not in model.model_fields:
+            continue
+        inner = model.model_fields[part].annotation
+        candidates = [inner, *getattr(inner, "__args__", ())]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+                break
+    return model
+
+
+def _in_document_order(problems: list[Problem], draft: _Draft) -> list[Problem]:
+    """Head first, then task by task, each problem once."""
+    places = {written.path: index for index, written in enumerate(draft.tasks)}
+
+    def place(problem: Problem) -> int:
+        for length in range(len(problem.path), 0, -1):
+            if problem.path[:length] in places:
+                return places[problem.path[:length]]
+        return -1
+
+    return sorted(dict.fromkeys(problems), key=place)

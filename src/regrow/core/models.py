@@ -1,0 +1,180 @@
+"""The task tree as typed values: one normal form for all the ways to write it."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from regrow.core import limits
+from regrow.core.durations import Duration
+
+Json = JsonValue
+TaskId = str
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+
+NORMAL_PRIORITY = 2
+
+
+def _text_user_id(value: object) -> object:
+    if isinstance(value, str) and len(value.encode()) > limits.MAX_USER_ID_BYTES:
+        raise PydanticCustomError(
+            "user_id", "a user_id has at most {most} bytes", {"most": limits.MAX_USER_ID_BYTES}
+        )
+    return value
+
+
+def _literal_condition(value: object) -> object:
+    """YAML and JSON have truth values of their own; write them as JMESPath does."""
+    return {True: "`true`", False: "`false`"}[value] if isinstance(value, bool) else value
+
+
+UserId = Annotated[str, BeforeValidator(_text_user_id), StringConstraints(min_length=1)]
+Condition = Annotated[str, BeforeValidator(_literal_condition)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class RetryPolicy(_Model):
+    """When a failed attempt is tried again; the fields are Temporal's, absent ones inherit."""
+
+    maximum_attempts: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """Attempts in all; 0 = until `schedule_to_close_timeout`, which it needs."""
+    initial_interval: Duration | None = None
+    backoff_coefficient: Annotated[float, Field(ge=1)] | None = None
+    maximum_interval: Duration | None = None
+    non_retryable_error_types: tuple[str, ...] = ()
+    """Added to those of the layers below, never a replacement."""
+
+
+class Policy(_Model):
+    """Timeouts and retries of one activity; absent fields inherit from the layer below."""
+
+    start_to_close_timeout: Duration | None = None
+    schedule_to_close_timeout: Duration | None = None
+    schedule_to_start_timeout: Duration | None = None
+    heartbeat_timeout: Duration | None = None
+    retry: RetryPolicy = RetryPolicy()
+
+
+class Dependency(_Model):
+    """An edge: the task waits for `id`; only an optional one may fail."""
+
+    id: Id
+    required: Annotated[bool, Field(strict=True)] = True
+    into: str | None = None
+    """The input that gets the result. Absent: the id; `*`: the keys of a mapping; null: none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_id(cls, value: Any) -> Any:
+        return {"id": value} if isinstance(value, str) else value
+
+    @property
+    def input_key(self) -> str | None:
+        """The key under which the result is passed, `*` for a spread, None for not at all."""
+        return self.into if "into" in self.model_fields_set else self.id
+
+
+class Task(Policy):
+    """One node: an executor, its inputs, what it waits for and how often it may try."""
+
+    id: Id
+    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    """A title for people; default: the id."""
+    executor: Id | None = None
+    """Default: the id, or a group when the task only has children."""
+    executor_default: Id | None = None
+    """The executor when none is named, if it isn't the id (set when reading the seed's form)."""
+    parent_id: Id | None = None
+    """Organises; orders nothing."""
+    dependencies: tuple[Dependency, ...] = ()
+    inputs: dict[str, Json] = Field(default_factory=dict)
+    priority: Annotated[int, Field(ge=0, le=3, strict=True)] = NORMAL_PRIORITY
+    """0 urgent, 1 high, 2 normal, 3 low."""
+    when: Condition | None = None
+    """A JMESPath condition; when false the task is skipped."""
+    allow_failure: Annotated[bool, Field(strict=True)] = False
+    task_queue: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    """Another worker's queue, in any language; its executors are not described."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_priority_is_normal(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "priority" in value and value["priority"] is None:
+            return {key: item for key, item in value.items() if key != "priority"}
+        return value
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+        return self.name or self.id
+
+    @property
+    def executor_id(self) -> str:
+        """The executor, if the task isn't a group."""
+        return self.executor or self.executor_default or self.id
+
+
+OnFailure = Literal["continue", "cancel"]
+
+
+class TreeHead(_Model):
+    """Everything about a tree but its tasks."""
+
+    version: Literal[1] = 1
+    name: Id
+    description: str = ""
+    user_id: UserId | None = None
+    inputs: dict[str, Json] = Field(default_factory=dict)
+    """Parameters with their defaults; only declared ones may be set."""
+    outputs: dict[str, Json] | None = None
+    """Default: the results of the tasks nothing depends on, by id."""
+    max_in_flight: Annotated[int, Field(ge=1, le=limits.MAX_IN_FLIGHT, strict=True)] = 100
+    on_failure: OnFailure = "continue"
+    defaults: Policy = Policy()
+
+
+class TaskTree(TreeHead):
+    """A document of tasks. `regrow.load` reads one from any accepted form and checks it."""
+
+    tasks: tuple[Task, ...]
+
+    def as_document(self) -> dict[str, Any]:
+        """Give the normal form as JSON, without what is default."""
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        tasks = [_task_document(task) for task in self.tasks]
+        return {"version": 1, **document, "name": self.name, "tasks": tasks}
+
+
+def _task_document(task: Task) -> dict[str, Any]:
+    document = task.model_dump(mode="json", exclude_defaults=True)
+    if task.dependencies:
+        document["dependencies"] = [_dependency_document(edge) for edge in task.dependencies]
+    return document
+
+
+def _dependency_document(edge: Dependency) -> dict[str, Any] | str:
+    document = edge.model_dump(mode="json", exclude_defaults=True)
+    if edge.input_key != edge.id:
+        document["into"] = edge.input_key  # null is not the same as absent
+    return document if len(document) > 1 else edge.id
+
+
+def field_names(model: type[BaseModel]) -> Sequence[str]:
+    """The keys a mapping of this kind may have."""
+    return tuple(model.model_fields)

@@ -1,0 +1,77 @@
+"""Which timeouts and retries a task gets: library < tree < executor < task, field by field."""
+
+from datetime import timedelta
+from typing import Final
+
+from regrow.core.models import Policy, RetryPolicy
+from regrow.core.wire import ErrorType
+
+NEVER_RETRIED: Final = (
+    ErrorType.VALIDATION.value,
+    ErrorType.TYPE.value,
+    ErrorType.CONTRACT.value,
+    "PayloadsTooLarge",
+    "PayloadSizeError",
+)
+
+LIBRARY: Final = Policy(
+    start_to_close_timeout=timedelta(minutes=5),
+    heartbeat_timeout=timedelta(seconds=30),
+    retry=RetryPolicy(
+        maximum_attempts=3,
+        initial_interval=timedelta(seconds=1),
+        backoff_coefficient=2,
+        maximum_interval=timedelta(minutes=1),
+        non_retryable_error_types=NEVER_RETRIED,
+    ),
+)
+
+FOREIGN_SCHEDULE_TO_START: Final = timedelta(minutes=10)
+"""So that a task queue nobody polls ends by name."""
+
+
+def merged(*layers: Policy) -> Policy:
+    """Lay policies over each other, later ones win; error types that are never retried add up."""
+    fields = {name: getattr(layer, name) for layer in layers for name in _set_fields(layer)}
+    retries = [layer.retry for layer in layers]
+    retry = {name: getattr(layer, name) for layer in retries for name in _set_fields(layer)}
+    types = dict.fromkeys(name for layer in retries for name in layer.non_retryable_error_types)
+    retry["non_retryable_error_types"] = tuple(types)
+    return Policy(**{**fields, "retry": RetryPolicy(**retry)})
+
+
+def described_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
+    """Give the policy of a task whose executor a worker has described.
+
+    An old worker may not know the executor yet during a deploy, so that is retried.
+    """
+    return merged(LIBRARY, tree, executor, task)
+
+
+def foreign_policy(tree: Policy, task: Policy) -> Policy:
+    """Give the policy of a task on another worker's queue: nobody described it, nobody heartbeats."""
+    return merged(_FOREIGN, tree, task)
+
+
+def says_something(layer: Policy) -> bool:
+    """Whether this layer changes anything of the layers below."""
+    return bool(_set_fields(layer)) or layer.retry != RetryPolicy()
+
+
+def _set_fields(model: Policy | RetryPolicy) -> list[str]:
+    """The fields a layer gives; a task's other fields are not policy."""
+    names = Policy.model_fields if isinstance(model, Policy) else RetryPolicy.model_fields
+    return [name for name in names if name != "retry" and getattr(model, name) is not None]
+
+
+_FOREIGN: Final = LIBRARY.model_copy(
+    update={
+        "heartbeat_timeout": None,
+        "schedule_to_start_timeout": FOREIGN_SCHEDULE_TO_START,
+        "retry": LIBRARY.retry.model_copy(
+            update={
+                "non_retryable_error_types": (*NEVER_RETRIED, ErrorType.UNKNOWN_EXECUTOR.value)
+            }
+        ),
+    }
+)

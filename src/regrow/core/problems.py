@@ -1,0 +1,72 @@
+"""What is wrong with a document: every reason at once, each with its place."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+Path = tuple[str | int, ...]
+"""Where in the document as it was written: `("tasks", 2, "retry", "maximum_attempts")`."""
+
+_SUGGESTION_CUTOFF = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One reason why a tree cannot run."""
+
+    code: str
+    path: Path
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        """Read as `path: message`."""
+        where = path_text(self.path)
+        return f"{where}: {self.message}" if where else self.message
+
+    def at(self, line: int, column: int) -> "Problem":
+        """Give the same problem with its place in a file; both count from 1."""
+        return replace(self, line=line, column=column)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that errors carry on the wire."""
+        shape = {"code": self.code, "path": path_text(self.path), "message": self.message}
+        if self.line is None:
+            return shape
+        return {**shape, "line": self.line, "column": self.column}
+
+    @classmethod
+    def from_json(cls, shape: dict[str, Any]) -> "Problem":
+        """Read what `as_json` wrote; the path stays one piece of text."""
+        path = (shape["path"],) if shape.get("path") else ()
+        return cls(shape["code"], path, shape["message"], shape.get("line"), shape.get("column"))
+
+
+class InvalidTree(ValueError):  # noqa: N818 - the name is part of the wire contract
+    """The tree cannot run; `problems` lists every reason, in the document's order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def path_text(path: Path) -> str:
+    """Write a path as people do: `tasks[2].retry.maximum_attempts`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant: `; did you mean 'retry'?`, or nothing."""
+    close = get_close_matches(name, list(known), n=1, cutoff=_SUGGESTION_CUTOFF)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def refuse_if(problems: Sequence[Problem]) -> None:
+    """Raise `InvalidTree` when there is any problem."""
+    if problems:
+        raise InvalidTree(problems)

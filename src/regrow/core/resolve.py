@@ -1,0 +1,156 @@
+"""What each task is: a group, something the workflow does itself, or an activity with its policy.
+
+A document doesn't say which executors exist; a worker does, once, as a `Description`. From then on
+everything about the tree is known.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+from pydantic import BaseModel, ConfigDict
+
+from regrow.core.graph import children_of, cycle_problems, may_be_group
+from regrow.core.models import Policy, Task, TaskId, TaskTree
+from regrow.core.policies import described_policy, foreign_policy, says_something
+from regrow.core.problems import Path, Problem, refuse_if
+from regrow.core.references import reference_problems
+from regrow.core.wire import GROUP, NATIVE_EXECUTORS
+
+_SHOWN_EXECUTORS = 30
+
+
+class Unknown(BaseModel):
+    """An executor id that the worker doesn't have."""
+
+    model_config = ConfigDict(frozen=True)
+    suggestion: str | None = None
+    near_miss: bool = False
+    """So close to a known id that it must be a slip, not the name of a group."""
+
+
+class Description(BaseModel):
+    """What a worker says about the executors of one tree; recorded in history, asked once."""
+
+    model_config = ConfigDict(frozen=True)
+    engine_version: int = 1
+    """That of the worker that began the tree; absent in the oldest histories."""
+    executors: dict[str, Policy] = {}
+    unknown: dict[str, Unknown] = {}
+    known: tuple[str, ...] = ()
+    """Every id the worker has; given only when some are unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A tree whose every task is resolved."""
+
+    tree: TaskTree
+    natives: Mapping[TaskId, str]
+    """Tasks that the workflow runs itself, groups included."""
+    activities: Mapping[TaskId, Policy]
+
+    @property
+    def groups(self) -> dict[TaskId, str]:
+        """The groups among the natives."""
+        return {task_id: kind for task_id, kind in self.natives.items() if kind == GROUP}
+
+
+def executor_ids(tree: TaskTree) -> list[str]:
+    """The ids that a worker must describe, each once."""
+    ids = (t.executor_id for t in tree.tasks if not t.task_queue)
+    return [name for name in dict.fromkeys(ids) if name not in NATIVE_EXECUTORS]
+
+
+def resolve(tree: TaskTree, description: Description) -> Plan:
+    """Settle what each task is; raises `InvalidTree` for unknown executors and what follows."""
+    paths: dict[TaskId, Path] = {t.id: ("tasks", at) for at, t in enumerate(tree.tasks)}
+    children = children_of(tree.tasks)
+    natives: dict[TaskId, str] = {}
+    activities: dict[TaskId, Policy] = {}
+    problems: list[Problem] = []
+    policy_of = _Policies(tree, description)
+    for task in tree.tasks:
+        kind = _native_kind(task, children, description)
+        if kind is not None:
+            natives[task.id] = kind
+        elif task.task_queue or task.executor_id in description.executors:
+            activities[task.id] = policy_of(task)
+        else:
+            problems.append(_unknown_executor(task, paths[task.id], description))
+    problems += _endless_retries(activities, paths)
+    problems += _implied_group_problems(tree, natives, paths)
+    refuse_if(problems)
+    return Plan(tree, natives, activities)
+
+
+class _Policies:
+    """Policies of tasks, made once for all that say nothing of their own."""
+
+    def __init__(self, tree: TaskTree, description: Description) -> None:
+        self._defaults = tree.defaults
+        self._executors = description.executors
+        self._made: dict[str, Policy] = {}
+
+    def __call__(self, task: Task) -> Policy:
+        key = "" if task.task_queue else task.executor_id
+        if says_something(task):
+            return self._make(key, task)
+        if key not in self._made:
+            self._made[key] = self._make(key, task)
+        return self._made[key]
+
+    def _make(self, key: str, task: Task) -> Policy:
+        if not key:
+            return foreign_policy(self._defaults, task)
+        return described_policy(self._defaults, self._executors[key], task)
+
+
+def _native_kind(
+    task: Task, children: Mapping[TaskId, object], description: Description
+) -> str | None:
+    if task.task_queue:
+        return None
+    if task.executor_id in NATIVE_EXECUTORS:
+        return task.executor_id
+    unknown = description.unknown.get(task.executor_id)
+    implied = unknown is not None and not unknown.near_miss and may_be_group(task, children)
+    return GROUP if implied else None
+
+
+def _unknown_executor(task: Task, path: Path, description: Description) -> Problem:
+    unknown = description.unknown.get(task.executor_id, Unknown())
+    hint = f"; did you mean '{unknown.suggestion}'?" if unknown.suggestion else ""
+    shown = ", ".join(description.known[:_SHOWN_EXECUTORS]) or "none"
+    more = len(description.known) - _SHOWN_EXECUTORS
+    rest = f" and {more} more" if more > 0 else ""
+    message = f"no worker has the executor '{task.executor_id}'{hint} (known: {shown}{rest})"
+    return Problem("unknown_executor", (*path, "executor"), message)
+
+
+def _endless_retries(
+    activities: Mapping[TaskId, Policy], paths: Mapping[TaskId, Path]
+) -> list[Problem]:
+    message = "maximum_attempts 0 retries for ever; give a schedule_to_close_timeout"
+    return [
+        Problem("endless_retries", (*paths[task_id], "retry", "maximum_attempts"), message)
+        for task_id, policy in activities.items()
+        if policy.retry.maximum_attempts == 0 and policy.schedule_to_close_timeout is None
+    ]
+
+
+def _implied_group_problems(
+    tree: TaskTree, natives: Mapping[TaskId, str], paths: Mapping[TaskId, Path]
+) -> list[Problem]:
+    """Check again what only shows once it is known which tasks are groups."""
+    implied = [t.id for t in tree.tasks if natives.get(t.id) == GROUP and t.executor != GROUP]
+    children = children_of(tree.tasks)
+    doubtful = any(may_be_group(task, children) for task in tree.tasks)
+    groups = {task_id: True for task_id, kind in natives.items() if kind == GROUP}
+    problems = cycle_problems(tree.tasks, groups, paths) if implied else []
+    if doubtful and not problems:
+        parsed: Sequence[tuple[Task, Path]] = [(task, paths[task.id]) for task in tree.tasks]
+        problems = reference_problems(tree, parsed, groups)
+    return problems
+
+

@@ -1,0 +1,217 @@
+"""What a run answers: the `TreeResult`, kept small enough for Temporal to carry."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from regrow.core import limits
+from regrow.core.models import Json, TaskId
+from regrow.core.outcome import Outcome
+from regrow.core.references import ExpressionError, compile_template
+from regrow.core.run import TreeRun
+from regrow.core.wire import Status
+
+
+class TaskBecause(BaseModel):
+    """Why a task did not run."""
+
+    model_config = ConfigDict(frozen=True)
+    reason: str
+    task_id: str | None = None
+    root: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+
+
+class TaskResult(BaseModel):
+    """How one task stands or ended."""
+
+    model_config = ConfigDict(frozen=True)
+    status: Status
+    result: Json = None
+    error: str | None = None
+    error_type: str | None = None
+    because: TaskBecause | None = None
+    attempts: int | None = 0
+    """How often the executor ran; null when it isn't known, as after a timeout."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    metadata: dict[str, Json] = Field(default_factory=dict)
+    result_omitted: bool = Field(default=False, exclude_if=lambda omitted: not omitted)
+    """The result (and metadata) is only in history."""
+
+
+class TreeResult(BaseModel):
+    """How a whole tree stands or ended."""
+
+    model_config = ConfigDict(frozen=True)
+    tree_id: str
+    name: str
+    status: Status
+    outputs: dict[str, Json] = Field(default_factory=dict)
+    tasks: dict[TaskId, TaskResult] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    error: str | None = Field(default=None, exclude_if=lambda error: error is None)
+    """Why the tree itself failed, when it isn't for a task."""
+    outputs_omitted: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    truncated: bool = Field(default=False, exclude_if=lambda truncated: not truncated)
+    """`tasks` lists only some of those that did not complete."""
+
+
+def task_entry(
+    run: TreeRun, task_id: TaskId, roots: dict[TaskId, TaskId] | None = None
+) -> dict[str, Any]:
+    """Give everything known of a task, as results carry it."""
+    record = run.records[task_id]
+    end = record.outcome or Outcome(record.status)
+    because = run.because(task_id, roots)
+    entry: dict[str, Any] = {
+        "status": record.status.value,
+        "result": end.result,
+        "error": end.error,
+        "error_type": end.error_type,
+        "because": because.as_json() if because else None,
+        "attempts": end.attempts,
+        "started_at": moment(record.started_at),
+        "finished_at": moment(record.finished_at),
+        "metadata": dict(end.metadata),
+    }
+    return {**entry, "result_omitted": True} if record.result_omitted else entry
+
+
+def moment(at: datetime | None) -> str | None:
+    """Write a time as results carry it, to the millisecond."""
+    return at.isoformat(timespec="milliseconds") if at else None
+
+
+def bounded_entry(run: TreeRun, task_id: TaskId) -> dict[str, Any]:
+    """Give one task's entry without a result that would be too large to answer."""
+    entry = task_entry(run, task_id)
+    too_large = json_size(entry["result"]) + json_size(entry["metadata"]) > limits.MAX_RESULTS_BYTES
+    return _without_result(entry) if too_large else entry
+
+
+def status_summary(run: TreeRun) -> dict[str, Any]:
+    """Answer the `status` query: everything for a small tree, what matters for a large one."""
+    statuses = {task_id: record.status.value for task_id, record in run.records.items()}
+    summary = {"status": run.status.value, "paused": False, "counts": counts_of(run)}
+    if len(statuses) <= limits.MAX_LISTED_TASKS:
+        return {**summary, "tasks": statuses}
+    quiet = (Status.PENDING.value, Status.COMPLETED.value)
+    shown = [(task_id, status) for task_id, status in statuses.items() if status not in quiet]
+    return {**summary, "tasks": dict(shown[: limits.MAX_LISTED_PROBLEM_TASKS]), "truncated": True}
+
+
+def counts_of(run: TreeRun) -> dict[str, int]:
+    """How many tasks have each status."""
+    return {status.value: count for status, count in run.counts.items()}
+
+
+def tree_outputs(run: TreeRun) -> dict[str, Json]:
+    """Give the tree's outputs; raises `ExpressionError` that names the output."""
+    declared = run.plan.tree.outputs
+    if declared is None:
+        return _default_outputs(run)
+    outputs: dict[str, Json] = {}
+    for name, value in declared.items():
+        try:
+            outputs[name] = compile_template(value).render(run)
+        except ExpressionError as error:
+            message = f"output '{name}': {error}"
+            raise ExpressionError(message) from error
+    return outputs
+
+
+def tree_result(run: TreeRun) -> dict[str, Any]:
+    """Give the whole result as JSON within the limits; what is left out is marked."""
+    status, error, outputs = run.status, run.error, dict[str, Json]()
+    try:
+        outputs = tree_outputs(run)
+    except ExpressionError as failure:
+        status, error = Status.FAILED if status is Status.COMPLETED else status, str(failure)
+    kept, omitted, room = _fitting(outputs, limits.MAX_RESULTS_BYTES)
+    result: dict[str, Any] = {
+        "tree_id": run.tree_id,
+        "name": run.plan.tree.name,
+        "status": status.value,
+        "outputs": kept,
+        "counts": counts_of(run),
+    }
+    result |= {"error": error} if error else {}
+    result |= {"outputs_omitted": omitted} if omitted else {}
+    left = limits.MAX_ENGINE_BYTES - json_size(result)
+    tasks, truncated = _bounded_tasks(run, room, left)
+    return {**result, "tasks": tasks, **({"truncated": True} if truncated else {})}
+
+
+def json_size(value: object) -> int:
+    """Give the bytes a value takes as JSON."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _default_outputs(run: TreeRun) -> dict[str, Json]:
+    grouped = run.grouped
+    return {
+        task_id: run.task_view(task_id)["result"]
+        for task_id in run.records
+        if run.completed(task_id) and task_id not in run.dependents and task_id not in grouped
+    }
+
+
+def _fitting(
+    outputs: Mapping[str, Json], room: int
+) -> tuple[dict[str, Json], tuple[str, ...], int]:
+    kept: dict[str, Json] = {}
+    omitted: list[str] = []
+    for name, value in outputs.items():
+        size = json_size(value)
+        kept[name] = value if size <= room else None
+        if size <= room:
+            room -= size
+        else:
+            omitted.append(name)
+    return kept, tuple(omitted), room
+
+
+def _bounded_tasks(
+    run: TreeRun, results_room: int, left: int
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    roots: dict[TaskId, TaskId] = {}
+    entries: dict[str, dict[str, Any]] = {}
+    total = 0
+    for task_id in run.records if len(run.records) <= limits.MAX_LISTED_TASKS else ():
+        entry = task_entry(run, task_id, roots)
+        size = json_size(entry["result"]) + json_size(entry["metadata"])
+        if size > results_room:
+            entry = _without_result(entry)
+        else:
+            results_room -= size
+        entries[task_id] = entry
+        total += json_size(entry) + len(task_id) + 4
+    if entries and total <= left:
+        return entries, False
+    return _incomplete_tasks(run, roots, left), True
+
+
+def _incomplete_tasks(
+    run: TreeRun, roots: dict[TaskId, TaskId], left: int
+) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = {}
+    for task_id in run.records:
+        if run.completed(task_id):
+            continue
+        entry = _without_result(task_entry(run, task_id, roots))
+        left -= json_size(entry) + len(task_id) + 4
+        if left < 0 or len(entries) == limits.MAX_LISTED_PROBLEM_TASKS:
+            break
+        entries[task_id] = entry
+    return entries
+
+
+def _without_result(entry: dict[str, Any]) -> dict[str, Any]:
+    if entry["result"] is None and not entry["metadata"]:
+        return entry
+    return {**entry, "result": None, "metadata": {}, "result_omitted": True}

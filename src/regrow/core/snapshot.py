@@ -1,0 +1,109 @@
+"""What a run hands to its continuation: how every task ended, and the results still needed.
+
+Results that nothing pending will read stay behind in the finished run's history and are marked.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final, cast
+
+from regrow.core.inputs import Inputs
+from regrow.core.models import Json, TaskId
+from regrow.core.outcome import Because, Outcome
+from regrow.core.references import compile_template, condition
+from regrow.core.run import Record, TreeRun
+from regrow.core.wire import AGGREGATE_RESULTS, GROUP, Status
+
+_LETTERS: Final = {
+    Status.COMPLETED: "c",
+    Status.FAILED: "f",
+    Status.CANCELLED: "x",
+    Status.SKIPPED: "s",
+}
+_STATUSES: Final = {letter: status for status, letter in _LETTERS.items()}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def take_snapshot(run: TreeRun) -> dict[str, Any]:
+    """Write down a run in which no activity is in flight, in few bytes per task."""
+    needed = dict.fromkeys(_needed_results(run), True)
+    ended: dict[TaskId, list[Any]] = {}
+    results: dict[TaskId, list[Any]] = {}
+    notes: dict[TaskId, dict[str, Any]] = {}
+    for task_id, record in run.records.items():
+        end = record.outcome
+        if end is None:
+            continue
+        times = (_millis(record.started_at), _millis(record.finished_at))
+        ended[task_id] = [_LETTERS[end.status], end.attempts, *times]
+        if end.status is Status.COMPLETED and task_id in needed and not record.result_omitted:
+            results[task_id] = [end.result, dict(end.metadata)]
+        if note := _note(end):
+            notes[task_id] = note
+    sleeping = {task_id: [_millis(run.records[task_id].started_at), _millis(until)]
+                for task_id, until in run.sleeping.items()}
+    return {"ended": ended, "results": results, "notes": notes, "sleeping": sleeping}
+
+
+def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
+    """Bring a fresh run to where the finished one was."""
+    for task_id, (letter, attempts, started, finished) in snapshot["ended"].items():
+        status = _STATUSES[letter]
+        result, metadata = snapshot["results"].get(task_id, (None, {}))
+        note = snapshot["notes"].get(task_id, {})
+        because = Because(**note["because"]) if note.get("because") else None
+        outcome = Outcome(
+            status, result, note.get("error"), note.get("error_type"),
+            note.get("metadata", metadata), because, attempts,
+        )
+        omitted = status is Status.COMPLETED and task_id not in snapshot["results"]
+        record = Record(status, outcome, _moment(started), _moment(finished), omitted)
+        run.restore(task_id, record)
+    for task_id, (started, until) in snapshot["sleeping"].items():
+        run.restore_sleep(task_id, cast("datetime", _moment(started)), cast("datetime", _moment(until)))
+
+
+def _needed_results(run: TreeRun) -> Iterator[TaskId]:
+    """Tasks whose results something pending, or the tree's outputs, will read."""
+    for task_id, record in run.records.items():
+        if not record.status.is_settled:
+            yield from _read_by(run, task_id)
+    declared = run.plan.tree.outputs
+    if declared is not None:
+        for value in declared.values():
+            for expression in compile_template(value).expressions:
+                yield from expression.tasks
+
+
+def _read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
+    task = run.tasks[task_id]
+    kind = run.plan.natives.get(task_id)
+    if kind == GROUP:
+        yield from run.members(task_id)
+    if kind == AGGREGATE_RESULTS:
+        yield from (edge.id for edge in task.dependencies)
+    elif kind is None:
+        inputs = Inputs.of(task)
+        yield from (edge.id for edge in inputs.passed)
+    for expression in compile_template(task.inputs).expressions:
+        yield from expression.results
+    if task.when is not None:
+        yield from condition(task.when).tasks
+
+
+def _note(end: Outcome) -> dict[str, Any]:
+    """What an end that isn't plain success has to say."""
+    note: dict[str, Any] = {}
+    if end.error is not None:
+        note |= {"error": end.error, "error_type": end.error_type, "metadata": dict(end.metadata)}
+    if end.because is not None:
+        note["because"] = end.because.as_json()
+    return note
+
+
+def _millis(at: datetime | None) -> int | None:
+    return None if at is None else round((at - _EPOCH) / timedelta(milliseconds=1))
+
+
+def _moment(millis: int | None) -> datetime | None:
+    return None if millis is None else _EPOCH + timedelta(milliseconds=millis)

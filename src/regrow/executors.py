@@ -1,0 +1,378 @@
+"""The contract of executors: what authors write, and how it is found.
+
+An executor is a plain function or a class with `execute`; it gets the inputs and, if it asks for
+it, a `TaskContext`. Whatever it returns is read by one table (`regrow.core.outcome`). Retries,
+timeouts and parallelism are not its business.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import re
+import sys
+import typing
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Final, TypeVar
+
+import structlog
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from regrow.core.models import ID_PATTERN, Json, Policy, RetryPolicy
+from regrow.core.wire import NATIVE_EXECUTORS, ErrorType
+
+ENTRY_POINTS: Final = "regrow.executors"
+
+_MARK = "__regrow_executor__"
+_INPUTS, _WITH_CONTEXT = 1, 2
+_UNTYPED: Final = (Any, dict, dict[str, Any], typing.Dict[str, Any])  # noqa: UP006 - as authors write it
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+Span = timedelta | float | str
+"""A duration: a timedelta, a number of seconds, or text like `1m30s`."""
+
+
+class TaskError(Exception):
+    """Fail the task with a type of error, and say whether another attempt could help.
+
+    `retry_after` is in seconds and overrides the policy's next interval. Further keywords are kept
+    as metadata of the failure.
+    """
+
+    def __init__(
+        self,
+        error: str,
+        *,
+        error_type: str = ErrorType.EXECUTION,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        **details: Json,
+    ) -> None:
+        super().__init__(error)
+        self.error = error
+        self.error_type = str(error_type)
+        self.retryable = retryable
+        self.retry_after = retry_after
+        self.details = details
+
+
+class ExecutorErrors(Exception):  # noqa: N818 - several errors in one
+    """The executors of a worker cannot be used; `problems` lists every reason."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def _ignore(*_: Json) -> None:
+    """Heartbeats of a context that no worker made go nowhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskContext:
+    """What an executor may know about the task it runs; make one freely in tests."""
+
+    tree_id: str = "tree"
+    task_id: str = "task"
+    index: int | None = None
+    attempt: int = 1
+    user_id: str | None = None
+    heartbeat_details: tuple[Json, ...] = ()
+    """What the previous attempt said last; empty at the first."""
+    beat: Callable[..., None] = field(default=_ignore, repr=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this task, also after a crash; another in every tree."""
+        return f"{self.tree_id}/{self.task_id}"
+
+    def heartbeat(self, *details: Json) -> None:
+        """Keep details for the next attempt; safe from any thread. Liveness needs no call."""
+        self.beat(*details)
+
+    def progress(self, done: int, total: int | None = None, note: str = "") -> None:
+        """Show people how far the task is."""
+        self.beat({"done": done, "total": total, "note": note})
+
+    @cached_property
+    def log(self) -> Any:
+        """A structlog logger that knows tree, task and attempt."""
+        return structlog.get_logger("regrow.executor").bind(
+            tree=self.tree_id, task=self.task_id, attempt=self.attempt
+        )
+
+
+class BaseTask:
+    """An executor as a class: one instance for each execution."""
+
+    id: ClassVar[str] = ""
+    description: ClassVar[str] = ""
+    tags: ClassVar[Sequence[str]] = ()
+
+    async def execute(self, inputs: Any) -> Any:
+        """Do the work; a second parameter, if there is one, gets the `TaskContext`."""
+        message = f"{type(self).__name__} has no method 'execute'"
+        raise TaskError(message, error_type=ErrorType.CONTRACT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    id: str | None
+    policy: Policy
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Executor:
+    """One executor, ready to be called."""
+
+    id: str
+    target: Callable[..., Any]
+    description: str
+    policy: Policy
+    tags: tuple[str, ...]
+    inputs_type: Any
+    output_type: Any
+    wants_context: bool
+    is_async: bool
+
+    @property
+    def source(self) -> str:
+        """Where it is written, for people."""
+        return f"{self.target.__module__}.{self.target.__qualname__}"
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any] | None:
+        return None if self.inputs_type in _UNTYPED else TypeAdapter(self.inputs_type)
+
+    def call(self, inputs: Json, context: TaskContext) -> Any:
+        """Validate the inputs and call; gives an awaitable if `is_async`.
+
+        Raises `TaskError` (`validation_error`) before any of the author's code runs.
+        """
+        value = self._validated(inputs)
+        bound = self.target().execute if inspect.isclass(self.target) else self.target
+        return bound(value, context) if self.wants_context else bound(value)
+
+    def input_schema(self) -> dict[str, Any]:
+        """Give the JSON Schema of the inputs."""
+        return self._adapter.json_schema() if self._adapter else {"type": "object"}
+
+    def output_schema(self) -> dict[str, Any]:
+        """Give the JSON Schema of the result, `{}` where the author gave no type."""
+        if self.output_type in _UNTYPED:
+            return {}
+        try:
+            return TypeAdapter(self.output_type).json_schema(mode="serialization")
+        except PydanticUserError:  # a return type that has no schema
+            return {}
+
+    def _validated(self, inputs: Json) -> Any:
+        if self._adapter is None:
+            return inputs
+        try:
+            return self._adapter.validate_python(inputs)
+        except ValidationError as error:
+            wrong = [f"{_place(item['loc'])}: {item['msg']}" for item in error.errors()]
+            message = f"{self.id} was given invalid inputs: {'; '.join(wrong)}"
+            raise TaskError(message, error_type=ErrorType.VALIDATION) from None
+
+
+def executor_register(
+    id: str | None = None,  # noqa: A002 - the word of the contract
+    *,
+    start_to_close_timeout: Span | None = None,
+    schedule_to_close_timeout: Span | None = None,
+    schedule_to_start_timeout: Span | None = None,
+    heartbeat_timeout: Span | None = None,
+    retry: RetryPolicy | Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+) -> Callable[[Target], Target]:
+    """Mark a function or class as an executor; it stays callable as it is.
+
+    Its id: `id`, else the class attribute `id`, else the class name in snake case or the
+    function's name. Timeouts and retries overrule the document's `defaults`, not the task's own.
+    """
+    policy = Policy.model_validate(
+        {
+            "start_to_close_timeout": start_to_close_timeout,
+            "schedule_to_close_timeout": schedule_to_close_timeout,
+            "schedule_to_start_timeout": schedule_to_start_timeout,
+            "heartbeat_timeout": heartbeat_timeout,
+            "retry": retry or {},
+        }
+    )
+    options = _Options(id, policy, tuple(tags))
+
+    def mark(target: Target) -> Target:
+        if not callable(target):
+            message = "executor_register marks functions and classes"
+            raise TypeError(message)
+        setattr(target, _MARK, options)
+        return target
+
+    return mark
+
+
+class Registry:
+    """The executors that one worker has."""
+
+    def __init__(self, *targets: Callable[..., Any]) -> None:
+        self._executors: dict[str, Executor] = {}
+        self._problems: list[str] = []
+        self._built_in: tuple[str, ...] = NATIVE_EXECUTORS
+        self.add(*targets)
+
+    def __iter__(self) -> Iterator[Executor]:
+        return iter(self._executors.values())
+
+    def __getitem__(self, executor_id: str) -> Executor:
+        return self._executors[executor_id]
+
+    def __contains__(self, executor_id: str) -> bool:
+        return executor_id in self._executors
+
+    def add(self, *targets: Callable[..., Any]) -> None:
+        """Take in marked functions and classes; `check` reports what is wrong with them."""
+        for target in targets:
+            try:
+                executor = _read(target)
+            except (TypeError, ValueError, NameError, PydanticUserError) as error:
+                self._problems.append(f"{target.__module__}.{target.__qualname__}: {error}")
+                continue
+            known = self._executors.setdefault(executor.id, executor)
+            if executor.id in self._built_in:
+                self._problems.append(
+                    f"'{executor.id}' is the id of a built-in executor; {executor.source} needs"
+                    " another"
+                )
+            elif known.target is not target:
+                self._problems.append(
+                    f"'{executor.id}' is registered twice: {known.source} and {executor.source}"
+                )
+
+    def add_built_in(self, modules: Sequence[str]) -> None:
+        """Take in Regrow's own executors; their ids are reserved from then on."""
+        for name in modules:
+            self.scan(importlib.import_module(name))
+        self._built_in = (*NATIVE_EXECUTORS, *self._executors)
+
+    def discover(self, sources: Sequence[str]) -> None:
+        """Take in modules, packages (searched) and files by name, then the entry points."""
+        for source in sources:
+            try:
+                for module in _modules(source):
+                    self.scan(module)
+            except Exception as error:  # an author's module may fail in any way when imported
+                self._problems.append(f"{source}: {type(error).__name__}: {error}")
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            try:
+                self._add_entry(entry.load())
+            except Exception as error:  # likewise
+                self._problems.append(
+                    f"entry point {entry.name} ({entry.value}): {type(error).__name__}: {error}"
+                )
+
+    def scan(self, module: ModuleType) -> None:
+        """Take in everything marked in a module."""
+        self.add(*(value for value in vars(module).values() if is_executor(value)))
+
+    def check(self) -> None:
+        """Raise `ExecutorErrors` with every problem met so far."""
+        if self._problems:
+            raise ExecutorErrors(self._problems)
+
+    def _add_entry(self, loaded: object) -> None:
+        if isinstance(loaded, ModuleType):
+            self.scan(loaded)
+        elif is_executor(loaded):
+            self.add(typing.cast("Callable[..., Any]", loaded))
+
+
+def is_executor(value: object) -> bool:
+    """Tell whether `executor_register` marked this very object, not a class it inherits from."""
+    return callable(value) and _MARK in getattr(value, "__dict__", {})
+
+
+def snake_case(name: str) -> str:
+    """`HTTPUserFetcher` → `http_user_fetcher`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _read(target: Callable[..., Any]) -> Executor:
+    options: _Options = vars(target)[_MARK]
+    is_class = inspect.isclass(target)
+    function = target.execute if is_class else target  # type: ignore[attr-defined]
+    parameters = [*inspect.signature(function).parameters.values()][1 if is_class else 0 :]
+    if len(parameters) not in (_INPUTS, _WITH_CONTEXT):
+        message = f"takes {len(parameters)} parameters; an executor takes inputs[, context]"
+        raise TypeError(message)
+    hints = typing.get_type_hints(function, include_extras=True)
+    executor_id = options.id or (is_class and getattr(target, "id", "")) or _default_id(target)
+    if not re.fullmatch(ID_PATTERN, executor_id):
+        message = f"'{executor_id}' is no id: letters, digits, '_', '.', '-', at most 64"
+        raise ValueError(message)
+    return Executor(
+        id=executor_id,
+        target=target,
+        description=inspect.getdoc(target) or getattr(target, "description", "") or "",
+        policy=options.policy,
+        tags=options.tags or tuple(getattr(target, "tags", ())),
+        inputs_type=hints.get(parameters[0].name, Any),
+        output_type=hints.get("return", Any),
+        wants_context=len(parameters) == _WITH_CONTEXT,
+        is_async=inspect.iscoroutinefunction(function),
+    )
+
+
+def _default_id(target: Callable[..., Any]) -> str:
+    return snake_case(target.__name__) if inspect.isclass(target) else target.__name__
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "inputs"
+
+
+def _modules(source: str) -> Iterator[ModuleType]:
+    """Import a module, a package with all that is in it, or a file."""
+    if source.endswith(".py"):
+        yield _import_file(Path(source).resolve())
+        return
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+    module = importlib.import_module(source)
+    yield module
+    for found in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{source}."):
+        yield importlib.import_module(found.name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        message = f"there is no file {path}"
+        raise FileNotFoundError(message)
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))  # as running the file does
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(path):
+        return known
+    if known is not None or name in sys.stdlib_module_names:
+        name = f"{name}_{zlib.crc32(str(path).encode()):08x}"  # never shadow another module
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        message = f"cannot import {path}"
+        raise ImportError(message)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

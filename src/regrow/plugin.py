@@ -1,0 +1,151 @@
+"""One plugin that makes a client, a worker and a replayer work on task trees alike.
+
+    client = await Client.connect("localhost:7233", plugins=[RegrowPlugin()])
+    worker = Worker(client, task_queue="task-trees", activities=…)
+
+A worker that should also run executors enters an `ExecutorHost` and passes its activities; the
+`regrow worker` command does that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import temporalio.converter
+import temporalio.worker.workflow_sandbox as sandbox
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, SerializationContext
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    UnsandboxedWorkflowRunner,
+    WorkflowInboundInterceptor,
+    WorkflowInstance,
+    WorkflowInstanceDetails,
+    WorkflowInterceptorClassInput,
+    WorkflowRunner,
+)
+
+from regrow.activities.host import task_header
+from regrow.core.wire import HEADER
+from regrow.workflows.headers import TaskHeaders
+from regrow.workflows.task_tree import TaskTreeWorkflow
+
+_PASSED_THROUGH = (
+    "regrow.core",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_inspection",
+    "jmespath",
+)
+
+
+class RegrowPlugin(SimplePlugin):
+    """The workflow `TaskTree`, its data converter, its sandbox and its headers."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "regrow",
+            data_converter=_converter,
+            interceptors=[_HeaderInterceptor()],
+            workflows=_with_task_tree,
+            workflow_runner=_runner,
+        )
+
+
+def _converter(given: DataConverter | None) -> DataConverter:
+    """Use pydantic's JSON; keep whatever codec the application has set."""
+    if given is None or given.payload_converter_class in (
+        temporalio.converter.DefaultPayloadConverter,
+        pydantic_data_converter.payload_converter_class,
+    ):
+        base = given or DataConverter.default
+        return replace(base, payload_converter_class=pydantic_data_converter.payload_converter_class)
+    return given
+
+
+def _with_task_tree(given: Any) -> list[type]:
+    workflows = list(given or ())
+    return workflows if TaskTreeWorkflow in workflows else [*workflows, TaskTreeWorkflow]
+
+
+def _runner(given: WorkflowRunner | None) -> WorkflowRunner:
+    """Let the sandbox share what is pure; leave an unsandboxed runner (a debugger's) alone."""
+    if isinstance(given, UnsandboxedWorkflowRunner):
+        return given
+    restrictions = sandbox.SandboxRestrictions.default
+    if isinstance(given, sandbox.SandboxedWorkflowRunner):
+        restrictions = given.restrictions
+    shared = restrictions.with_passthrough_modules(*_PASSED_THROUGH)
+    return ContextFreeRunner(sandbox.SandboxedWorkflowRunner(shared))
+
+
+class ContextFreeRunner(WorkflowRunner):
+    """A sandboxed runner that doesn't ask the sandbox for a serialization context per payload.
+
+    The stock one answers with an `exec()` in the sandbox for every payload, half of a workflow
+    task's time, and no converter of ours looks at the answer.
+    """
+
+    def __init__(self, inner: sandbox.SandboxedWorkflowRunner) -> None:
+        self._inner = inner
+
+    def prepare_workflow(self, defn: Any) -> None:
+        """Check that the workflow can be imported in the sandbox."""
+        self._inner.prepare_workflow(defn)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """Create the sandboxed instance, and answer for it."""
+        return _ContextFreeInstance(self._inner.create_instance(det))
+
+    def set_worker_level_failure_exception_types(self, types: Any) -> None:
+        """Pass on."""
+        self._inner.set_worker_level_failure_exception_types(types)
+
+
+class _ContextFreeInstance(WorkflowInstance):
+    def __init__(self, inner: WorkflowInstance) -> None:
+        self._inner = inner
+        self.activate = inner.activate  # type: ignore[method-assign]  # nothing in between
+
+    def activate(self, act: Any) -> Any:
+        raise AssertionError  # replaced in __init__
+
+    def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
+        del command_info
+        return None
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return self._inner.get_external_store_context(command_info)
+
+    def get_info(self) -> Any:
+        return self._inner.get_info()
+
+    def get_thread_id(self) -> int | None:
+        return self._inner.get_thread_id()
+
+
+class _HeaderInterceptor(Interceptor):
+    """Writes the `regrow` header in workflows and reads it in activities."""
+
+    def workflow_interceptor_class(
+        self, input: WorkflowInterceptorClassInput  # noqa: A002 - the SDK's name
+    ) -> type[WorkflowInboundInterceptor] | None:
+        del input
+        return TaskHeaders
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
+        return _ReadHeader(next)
+
+
+class _ReadHeader(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
+        payload = input.headers.get(HEADER)
+        said: Mapping[str, Any] | None = None
+        if payload is not None:
+            said = temporalio.converter.PayloadConverter.default.from_payload(payload)
+        task_header.set(dict(said) if said else None)
+        return await super().execute_activity(input)

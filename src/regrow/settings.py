@@ -1,0 +1,77 @@
+"""What an operator may set, by environment variables that begin with `REGROW_`.
+
+Where Temporal is, and how to reach it, is Temporal's own configuration (`TEMPORAL_ADDRESS` and
+friends, read by `temporalio.envconfig`); it isn't repeated here.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from regrow.core.durations import Duration
+from regrow.core.wire import TASK_QUEUE
+
+_PREFIX = "REGROW_"
+
+
+def _split(value: Any) -> Any:
+    """`a, b` as people write lists in the environment."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class InvalidSettings(ValueError):  # noqa: N818 - several errors in one
+    """The environment holds settings that cannot be used; `problems` lists every one."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Settings(BaseSettings):
+    """Settings of a worker and its built-in executors."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    task_queue: Annotated[str, Field(min_length=1)] = TASK_QUEUE
+    """The task queue that trees run on."""
+
+    executors: Names = ()
+    """Modules, packages or files with executors, separated by commas."""
+
+    command_allow: Names = ()
+    """Programs that `command` may run, by name or absolute path; none by default."""
+
+    max_concurrent_tasks: Annotated[int, Field(ge=1, le=5000)] = 500
+    """Executors that run at once in one worker."""
+
+    graceful_shutdown_timeout: Duration = Field(default="10s", validate_default=True)  # type: ignore[assignment]  # pydantic reads it
+    """How long running executors may go on after a stop signal."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least serious events that are logged."""
+
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto` is for people on a terminal and JSON elsewhere."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; raises `InvalidSettings` with every problem at once."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise InvalidSettings([_problem(dict(item)) for item in error.errors()]) from None
+
+
+def _problem(item: dict[str, Any]) -> str:
+    name = f"{_PREFIX}{str(item['loc'][0]).upper()}"
+    return f"{name}={item['input']!r}: {item['msg']}"

@@ -1,0 +1,80 @@
+"""The worker: settings → plugin → `Worker` → graceful stop."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from regrow.activities.catalogue import make_registry
+from regrow.activities.host import ExecutorHost
+from regrow.executors import Registry
+from regrow.settings import Settings
+
+_STICKY_TIMEOUT = timedelta(seconds=1)
+_HEARTBEAT_THROTTLE = timedelta(seconds=2)
+
+log = structlog.get_logger("regrow.worker")
+
+
+@asynccontextmanager
+async def running_worker(
+    client: Client, registry: Registry, settings: Settings
+) -> AsyncIterator[Worker]:
+    """Run a worker for as long as the block lasts, then stop it gracefully.
+
+    `client` must have the `RegrowPlugin`.
+    """
+    slots = settings.max_concurrent_tasks
+    async with ExecutorHost(registry, threads=slots) as host:
+        worker = Worker(
+            client,
+            task_queue=settings.task_queue,
+            activities=host.activities(),
+            max_concurrent_activities=slots,
+            # The default of 3 sends most tasks through the server once more.
+            max_eager_activity_reservations_per_workflow_task=slots,
+            # A cancel reaches an executor with its next heartbeat.
+            max_heartbeat_throttle_interval=_HEARTBEAT_THROTTLE,
+            # How long a tree waits for a worker that died before another takes it over.
+            sticky_queue_schedule_to_start_timeout=_STICKY_TIMEOUT,
+            graceful_shutdown_timeout=settings.graceful_shutdown_timeout,
+        )
+        async with worker:
+            log.info(
+                "worker.started",
+                task_queue=settings.task_queue,
+                executors=[executor.id for executor in registry],
+            )
+            yield worker
+            log.info("worker.stopping")
+        log.info("worker.stopped")
+
+
+async def run_worker(client: Client, settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    Raises `ExecutorErrors` before anything starts if the executors cannot be used.
+    """
+    registry = make_registry(settings.executors)
+    with stop_signals() as stop:
+        async with running_worker(client, registry, settings):
+            await stop.wait()
+
+
+@contextmanager
+def stop_signals() -> Iterator[asyncio.Event]:
+    """Give an event that SIGINT and SIGTERM set, in place of their usual effect."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,1 @@
+"""Workflow code: deterministic, sandboxed, and thin. The rules are in `regrow.core`."""

@@ -1,0 +1,78 @@
+"""How an activity's failure is read: by the workflow, and by whoever reads its history."""
+
+from typing import Any, Final, cast
+
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutType,
+)
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from regrow.core.models import Json, Policy
+from regrow.core.outcome import Outcome, attempts_of, short_error
+from regrow.core.wire import ErrorType, Status
+
+_LIMITS: Final = {
+    TimeoutType.START_TO_CLOSE: "start_to_close_timeout",
+    TimeoutType.SCHEDULE_TO_CLOSE: "schedule_to_close_timeout",
+    TimeoutType.SCHEDULE_TO_START: "schedule_to_start_timeout",
+    TimeoutType.HEARTBEAT: "heartbeat_timeout",
+}
+_MEANINGS: Final = {
+    TimeoutType.SCHEDULE_TO_START: "no worker took the task; is one polling its task queue?",
+    TimeoutType.HEARTBEAT: "the worker was not heard from; it died or its executor hung",
+}
+
+
+def failure_outcome(error: BaseException, policy: Policy) -> Outcome:
+    """Give the outcome of an activity that did not complete."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    if isinstance(cause, CancelledError):
+        return Outcome(Status.CANCELLED, error="cancelled", attempts=None)
+    if isinstance(cause, TemporalTimeoutError):
+        return _timeout_outcome(cause, error, policy)
+    if isinstance(cause, ApplicationError):
+        metadata = _metadata(cause)
+        return Outcome(
+            Status.FAILED,
+            error=short_error(cause.message),
+            error_type=cause.type or ErrorType.EXECUTION,
+            metadata=metadata,
+            attempts=attempts_of(metadata),
+        )
+    return Outcome(
+        Status.FAILED, error=short_error(str(cause)), error_type=type(cause).__name__, attempts=None
+    )
+
+
+def _timeout_outcome(
+    cause: TemporalTimeoutError, error: BaseException, policy: Policy
+) -> Outcome:
+    kind = cause.type or TimeoutType.START_TO_CLOSE
+    limit = _LIMITS[kind]
+    length = getattr(policy, limit)
+    seconds = f" of {length.total_seconds():g}s" if length else ""
+    meaning = f": {_MEANINGS[kind]}" if kind in _MEANINGS else ""
+    spent = (
+        isinstance(error, ActivityError)
+        and error.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED
+    )
+    return Outcome(
+        Status.FAILED,
+        error=f"{limit}{seconds} exceeded{meaning}",
+        error_type=ErrorType.TIMEOUT,
+        attempts=policy.retry.maximum_attempts if spent else None,
+    )
+
+
+def _metadata(cause: ApplicationError) -> dict[str, Json]:
+    """Read the failure's details: a mapping is metadata, anything else is kept as it is."""
+    details = cast("tuple[Any, ...]", cause.details)
+    if not details:
+        return {}
+    if len(details) == 1 and isinstance(details[0], dict):
+        return cast("dict[str, Json]", details[0])
+    return {"details": list(details)}
