@@ -4,7 +4,7 @@ The same table reads what Regrow's own host answers and what a worker in another
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
 
 from regrow.core import limits
@@ -51,6 +51,10 @@ class Outcome:
     metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
     because: Because | None = None
     attempts: int | None = 0
+
+    def with_attempts(self, attempts: int | None) -> "Outcome":
+        """Give the same end with the number of attempts known from elsewhere."""
+        return replace(self, attempts=attempts)
 
 
 @dataclass(frozen=True, slots=True)

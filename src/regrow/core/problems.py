@@ -1,5 +1,6 @@
 """What is wrong with a document: every reason at once, each with its place."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -9,6 +10,7 @@ Path = tuple[str | int, ...]
 """Where in the document as it was written: `("tasks", 2, "retry", "maximum_attempts")`."""
 
 _SUGGESTION_CUTOFF = 0.6
+_PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,10 @@ class Problem:
 
     @classmethod
     def from_json(cls, shape: dict[str, Any]) -> "Problem":
-        """Read what `as_json` wrote; the path stays one piece of text."""
-        path = (shape["path"],) if shape.get("path") else ()
+        """Read what `as_json` wrote."""
+        path = tuple(
+            int(index) if index else key for key, index in _PARTS.findall(shape.get("path") or "")
+        )
         return cls(shape["code"], path, shape["message"], shape.get("line"), shape.get("column"))
 
 

@@ -5,7 +5,7 @@ reader of histories tells it the same facts from recorded events. It decides, th
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import cast
@@ -46,8 +46,16 @@ class Record:
 class TreeRun:
     """The state of one run; every method keeps the tree's order."""
 
-    def __init__(self, plan: Plan, *, tree_id: str) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        tree_id: str,
+        on_change: Callable[[TaskId], object] = lambda _: None,
+    ) -> None:
+        """`on_change` is told of every task whose status changes."""
         tree = plan.tree
+        self._on_change = on_change
         self.plan = plan
         self.tree_id = tree_id
         self.inputs: Mapping[str, Json] = tree.inputs
@@ -208,6 +216,7 @@ class TreeRun:
         self.counts[Status.PENDING] -= 1
         self.counts[record.status] += 1
         self.records[task_id] = record
+        self._on_change(task_id)
         self._frontier.settle(task_id, record.status)
         self._judge(task_id, outcome, cast("datetime", record.finished_at))
 
@@ -327,6 +336,7 @@ class TreeRun:
         self.counts[record.status] -= 1
         self.counts[status] += 1
         record.status = status
+        self._on_change(task_id)
 
     # --- looking around
 

@@ -27,13 +27,20 @@ _MEANINGS: Final = {
 }
 
 
-def failure_outcome(error: BaseException, policy: Policy) -> Outcome:
-    """Give the outcome of an activity that did not complete."""
-    cause = error.cause if isinstance(error, ActivityError) else error
+def failure_outcome(
+    error: BaseException, policy: Policy, retry_state: RetryState | None = None
+) -> Outcome:
+    """Give the outcome of an activity that did not complete.
+
+    `retry_state` is needed where the error is the bare cause, as history holds it.
+    """
+    cause = error
+    if isinstance(error, ActivityError):
+        cause, retry_state = error.cause or error, error.retry_state
     if isinstance(cause, CancelledError):
         return Outcome(Status.CANCELLED, error="cancelled", attempts=None)
     if isinstance(cause, TemporalTimeoutError):
-        return _timeout_outcome(cause, error, policy)
+        return _timeout_outcome(cause, retry_state, policy)
     if isinstance(cause, ApplicationError):
         metadata = _metadata(cause)
         return Outcome(
@@ -49,17 +56,14 @@ def failure_outcome(error: BaseException, policy: Policy) -> Outcome:
 
 
 def _timeout_outcome(
-    cause: TemporalTimeoutError, error: BaseException, policy: Policy
+    cause: TemporalTimeoutError, retry_state: RetryState | None, policy: Policy
 ) -> Outcome:
     kind = cause.type or TimeoutType.START_TO_CLOSE
     limit = _LIMITS[kind]
     length = getattr(policy, limit)
     seconds = f" of {length.total_seconds():g}s" if length else ""
     meaning = f": {_MEANINGS[kind]}" if kind in _MEANINGS else ""
-    spent = (
-        isinstance(error, ActivityError)
-        and error.retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED
-    )
+    spent = retry_state is RetryState.MAXIMUM_ATTEMPTS_REACHED
     return Outcome(
         Status.FAILED,
         error=f"{limit}{seconds} exceeded{meaning}",

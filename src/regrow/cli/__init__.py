@@ -1,0 +1,5 @@
+"""The `regrow` command."""
+
+from regrow.cli.main import main
+
+__all__ = ["main"]

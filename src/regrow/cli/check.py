@@ -1,0 +1,90 @@
+"""What can be checked of a tree before it runs: its executors, their inputs, and `--set`."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from regrow.activities.catalogue import make_registry
+from regrow.activities.host import describe
+from regrow.cli.exits import say, show_problems
+from regrow.client import Document
+from regrow.core.models import Json, Task, TaskTree
+from regrow.core.problems import InvalidTree, Problem, refuse_if
+from regrow.core.resolve import Plan, executor_ids, resolve
+from regrow.executors import Registry
+
+
+def check_with_executors(document: Document, tree: TaskTree, executors: Sequence[str]) -> bool:
+    """Print what the executors say against the tree; tells whether it could run."""
+    registry = make_registry(tuple(executors))
+    try:
+        plan = resolve(tree, describe(registry, executor_ids(tree)))
+    except InvalidTree as error:
+        show_problems(document.place(error.problems), document.name)
+        return False
+    warnings = list(_unknown_inputs(plan, registry))
+    for problem in document.place(warnings):
+        say(f"{document.name}:{problem.line}:{problem.column}: warning: {problem}")
+    return True
+
+
+def parse_inputs(tree: TaskTree, settings: Sequence[str]) -> dict[str, Json]:
+    """Read `NAME=VALUE` pairs as the types of the declared defaults.
+
+    Raises `InvalidTree` for a pair that cannot be read; unknown names are refused later.
+    """
+    problems: list[Problem] = []
+    inputs: dict[str, Json] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            problems.append(Problem("set", (), f"--set {setting}: write NAME=VALUE"))
+            continue
+        try:
+            inputs[name] = _typed(tree.inputs.get(name), text)
+        except ValueError as error:
+            problems.append(Problem("set", ("inputs", name), f"--set {setting}: {error}"))
+    refuse_if(problems)
+    return inputs
+
+
+def _typed(default: Json, text: str) -> Json:
+    """Text stays text where the default is text; otherwise the value is JSON of the same kind."""
+    if isinstance(default, str):
+        return text
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        if default is None:
+            return text
+        raise ValueError(f"must be JSON like the default {json.dumps(default)}") from None
+    if default is not None and _kind(value) != _kind(default):
+        raise ValueError(f"must be a {_kind(default)} like the default {json.dumps(default)}")
+    return value
+
+
+def _kind(value: Json) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return {str: "text", list: "list", dict: "mapping"}.get(type(value), "null")
+
+
+def _unknown_inputs(plan: Plan, registry: Registry) -> Iterator[Problem]:
+    for at, task in enumerate(plan.tree.tasks):
+        if task.id in plan.activities and task.executor_id in registry:
+            known = _known_inputs(registry[task.executor_id].input_schema())
+            yield from _unknown_keys(at, task, known)
+
+
+def _unknown_keys(at: int, task: Task, known: Mapping[str, Any] | None) -> Iterator[Problem]:
+    for key in task.inputs if known is not None else ():
+        if key not in (known or ()):
+            message = f"'{task.executor_id}' doesn't know the input '{key}' and will ignore it"
+            yield Problem("unknown_input", ("tasks", at, "inputs", key), message)
+
+
+def _known_inputs(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The inputs an executor declares; None when it takes whatever comes."""
+    return None if schema.get("additionalProperties") else schema.get("properties")

@@ -1,0 +1,120 @@
+"""Follow a tree to its end: a live picture on a terminal, a line per change elsewhere."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from rich.console import Group
+from rich.live import Live
+
+from regrow.cli.exits import ExitCode, code_of, people, say
+from regrow.cli.options import Output
+from regrow.cli.view import change_line, failure_lines, summary_line, tree_lines
+from regrow.client import Change, Fold, TreeCancelled, TreeFailed, TreeHandle, TreeTerminated
+from regrow.core.durations import parse_duration
+from regrow.core.result import TreeResult
+
+_FRAME_SECONDS = 0.25
+_SPARE_LINES = 6
+_LEAST_LINES = 5
+_PATIENCE = 5.0
+
+
+async def follow_to_end(
+    handle: TreeHandle, output: Output, timeout: str | None, *, quiet: bool = False
+) -> ExitCode:
+    """Show every change until the tree has ended, then its result; gives the exit code."""
+    limit = parse_duration(timeout).total_seconds() if timeout else None
+    try:
+        async with asyncio.timeout(limit):
+            if not quiet:
+                await _show_changes(handle, output)
+            result = await result_of(handle)
+    except TimeoutError:
+        say(f"still running after {timeout}; `regrow watch -w {handle.id}` goes on watching")
+        return ExitCode.STILL_RUNNING
+    print_result(result, output)
+    return code_of(result.status)
+
+
+async def result_of(handle: TreeHandle) -> TreeResult:
+    """Wait for the result, whichever way the tree ends."""
+    try:
+        return await handle.result()
+    except (TreeFailed, TreeCancelled, TreeTerminated) as ended:
+        return ended.result
+
+
+def print_result(result: TreeResult, output: Output) -> None:
+    """Print the result on stdout, and a summary for people on stderr."""
+    if output is Output.JSON:
+        print_json(result.model_dump(mode="json"))
+        return
+    say(summary_line(result))
+    for line in failure_lines(result):
+        say(line)
+    if output is Output.TEXT and result.outputs:
+        print_json(result.outputs)
+
+
+def print_json(value: object) -> None:
+    """Print indented JSON on stdout."""
+    sys.stdout.write(f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
+    sys.stdout.flush()
+
+
+async def _show_changes(handle: TreeHandle, output: Output) -> None:
+    fold = handle.new_fold()
+    async with _beside(_warn_if_untaken(fold)):
+        if output is Output.JSONL:
+            async for change in handle.follow(fold):
+                sys.stdout.write(f"{json.dumps(_change_json(change), ensure_ascii=False)}\n")
+                sys.stdout.flush()
+        elif people.is_terminal:
+            await _show_live(handle, fold)
+        else:
+            async for change in handle.follow(fold):
+                say(change_line(fold.tree, change))
+
+
+async def _show_live(handle: TreeHandle, fold: Fold) -> None:
+    def frame() -> Group:
+        height = max(people.height - _SPARE_LINES, _LEAST_LINES)
+        return Group(*tree_lines(fold.tree, fold.result(), height=height)) if fold.tree else Group()
+
+    async def refresh() -> None:
+        while True:
+            live.update(frame(), refresh=True)
+            await asyncio.sleep(_FRAME_SECONDS)
+
+    with Live(console=people, auto_refresh=False) as live:
+        async with _beside(refresh()):
+            async for _ in handle.follow(fold):
+                pass
+        live.update(frame(), refresh=True)
+
+
+async def _warn_if_untaken(fold: Fold) -> None:
+    await asyncio.sleep(_PATIENCE)
+    if fold.run is None and fold.ended is None:
+        say("no worker has taken the tree yet; is one running on its task queue? (`regrow worker`)")
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something beside the block, for as long as it lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _change_json(change: Change) -> dict[str, Any]:
+    task = change.task.model_dump(mode="json") if change.task else {}
+    return {"at": change.at.isoformat(), "task_id": change.task_id, **task, "status": change.status}

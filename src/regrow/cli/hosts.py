@@ -1,0 +1,146 @@
+"""Commands that host something: a worker, a local server; and what they would host."""
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regrow.activities.catalogue import make_registry
+from regrow.cli import options as opt
+from regrow.cli.exits import ExitCode, say
+from regrow.cli.follow import print_json
+from regrow.cli.init import write_project
+from regrow.cli.session import Target, settings_with
+from regrow.embedded import EmbeddedServer, embedded_server
+from regrow.executors import Executor
+from regrow.logs import configure_logs
+from regrow.settings import Settings
+from regrow.worker import run_worker, running_worker, stop_signals
+
+Work = Coroutine[Any, Any, ExitCode]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (executors, worker, dev, init):
+        app.command()(command)
+
+
+def executors(
+    sources: opt.Executors = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schemas too.")] = False,
+    output: opt.OutputOption = opt.Output.TEXT,
+) -> ExitCode:
+    """List the executors that a worker would have."""
+    registry = make_registry(settings_with(sources, None).executors)
+    found = sorted(registry, key=lambda executor: executor.id)
+    if schema or output is not opt.Output.TEXT:
+        print_json([_executor_json(executor) for executor in found])
+        return ExitCode.DONE
+    table = Table(box=None, pad_edge=False)
+    for column in ("ID", "DESCRIPTION", "TAGS", "FROM"):
+        table.add_column(column, overflow="fold")
+    for executor in found:
+        first_line = executor.description.strip().split("\n", 1)[0]
+        table.add_row(executor.id, first_line, ", ".join(executor.tags), executor.source)
+    Console().print(table)
+    return ExitCode.DONE
+
+
+def worker(
+    executors: opt.Executors = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+    task_queue: opt.TaskQueue = None,
+) -> Work:
+    """Run a worker until Ctrl-C or SIGTERM; tasks that run are given time to end.
+
+    Settings: REGROW_EXECUTORS, REGROW_TASK_QUEUE, REGROW_MAX_CONCURRENT_TASKS,
+    REGROW_GRACEFUL_SHUTDOWN_TIMEOUT, REGROW_COMMAND_ALLOW, REGROW_LOG_LEVEL, REGROW_LOG_FORMAT;
+    where Temporal is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_….
+    """
+    settings = settings_with(executors, task_queue)
+    configure_logs(level=settings.log_level, style=settings.log_format)
+    make_registry(settings.executors)  # what is wrong shows before anything is connected
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile, settings.task_queue).connect()
+        await run_worker(client.client, settings)
+        return ExitCode.DONE
+
+    return work()
+
+
+def dev(
+    executors: opt.Executors = None,
+    db: opt.Database = None,
+    port: Annotated[int, typer.Option(help="Temporal's port.")] = 7233,
+    ui_port: Annotated[int, typer.Option(help="The Web UI's port.")] = 8233,
+    with_worker: Annotated[
+        bool | None,
+        typer.Option(
+            "--worker/--no-worker",
+            help="Run a worker beside the server; default: if any executors are named.",
+        ),
+    ] = None,
+    task_queue: opt.TaskQueue = None,
+) -> Work:
+    """Run a local Temporal with its Web UI, and a worker, until Ctrl-C.
+
+    Example: regrow dev --db state.db --executors executors.py
+    """
+    settings = settings_with(executors, task_queue)
+    configure_logs(level=settings.log_level, style=settings.log_format)
+    hosts = bool(settings.executors) if with_worker is None else with_worker
+
+    async def work() -> ExitCode:
+        with stop_signals() as stop:
+            async with embedded_server(db=db, port=port, ui_port=ui_port) as server:
+                _greet(server, hosts=hosts)
+                if hosts:
+                    async with _worker_beside(server, settings):
+                        await stop.wait()
+                else:
+                    await stop.wait()
+        return ExitCode.DONE
+
+    return work()
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write it; must not exist or be empty.")],
+) -> ExitCode:
+    """Write a small project that runs: executors, a tree and its tests."""
+    if directory.exists() and any(directory.iterdir()):
+        say(f"error: {directory} is not empty; name a new directory")
+        return ExitCode.ERROR
+    for path in write_project(directory):
+        typer.echo(path)
+    say(f"now: cd {directory} && regrow run tree.yaml --executors executors.py")
+    return ExitCode.DONE
+
+
+def _worker_beside(server: EmbeddedServer, settings: Settings) -> Any:
+    return running_worker(server.client, make_registry(settings.executors), settings)
+
+
+def _greet(server: EmbeddedServer, *, hosts: bool) -> None:
+    say(f"Temporal: {server.address}  Web UI: {server.ui_url}  (Ctrl-C stops)")
+    if not hosts:
+        say("no worker here: run `regrow worker --executors FILE.py` in another terminal")
+
+
+def _executor_json(executor: Executor) -> dict[str, Any]:
+    return {
+        "id": executor.id,
+        "description": executor.description,
+        "tags": list(executor.tags),
+        "source": executor.source,
+        "policy": executor.policy.model_dump(mode="json", exclude_defaults=True),
+        "input_schema": executor.input_schema(),
+        "output_schema": executor.output_schema(),
+    }

@@ -1,0 +1,279 @@
+"""Commands about trees: check, run, start, follow, look, stop."""
+
+from collections.abc import Coroutine, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from regrow.cli import options as opt
+from regrow.cli.check import check_with_executors, parse_inputs
+from regrow.cli.exits import ExitCode, say, show_problems
+from regrow.cli.follow import follow_to_end, print_json
+from regrow.cli.session import Session, Target, session
+from regrow.cli.view import summary_line, tree_lines
+from regrow.client import Document, TreeHandle, TreeSummary, read_document
+from regrow.core.loading import with_inputs
+from regrow.core.models import TaskTree
+from regrow.core.problems import InvalidTree
+from regrow.logs import configure_logs
+from regrow.worker import stop_signals
+
+Work = Coroutine[Any, Any, ExitCode]
+
+_ALL_LINES = 1_000_000
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (validate, run, start, watch, show, result, cancel):
+        app.command()(command)
+    app.command("list")(list_trees)
+
+
+def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
+    """Check a tree without running it; every problem is printed with its place.
+
+    With --executors it is also checked that the executors exist and know the inputs.
+    """
+    document, tree = _read(file, ())
+    if tree is None or document is None:
+        return ExitCode.INVALID
+    if executors and not check_with_executors(document, tree, executors):
+        return ExitCode.INVALID
+    edges = sum(len(task.dependencies) for task in tree.tasks)
+    say(f"{file}: fine: {len(tree.tasks):,} tasks, {edges:,} dependencies")
+    return ExitCode.DONE
+
+
+def run(
+    file: opt.File,
+    executors: opt.Executors = None,
+    inputs: opt.Set = None,
+    workflow_id: opt.NewTreeId = None,
+    db: opt.Database = None,
+    output: opt.OutputOption = opt.Output.TEXT,
+    timeout: opt.Timeout = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the embedded server up at the end, until Ctrl-C.")
+    ] = False,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+    task_queue: opt.TaskQueue = None,
+) -> Work | ExitCode:
+    """Run a tree and follow it to its end.
+
+    With no server configured and none on localhost:7233, an embedded Temporal and a worker are
+    started for this run and stopped at its end.
+
+    Example: regrow run tree.yaml --executors executors.py --set user_id=123
+    """
+    document, tree = _read(file, inputs or ())
+    if tree is None:
+        return ExitCode.INVALID
+    target = Target(address, namespace, profile, task_queue)
+
+    async def work() -> ExitCode:
+        configure_logs(level="ERROR")
+        async with session(target, executors, db) as here:
+            handle = await here.client.start(tree, id=workflow_id)
+            _announce(here, handle)
+            code = await _followed(document, handle, output, timeout)
+            if keep and here.embedded:
+                say("the server stays up until Ctrl-C")
+                with stop_signals() as stop:
+                    await stop.wait()
+            return code
+
+    return work()
+
+
+def start(
+    file: opt.File,
+    inputs: opt.Set = None,
+    workflow_id: opt.NewTreeId = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+    task_queue: opt.TaskQueue = None,
+) -> Work | ExitCode:
+    """Start a tree and print its id; a worker must be running.
+
+    The same id with the same document attaches to the tree there is.
+    """
+    _, tree = _read(file, inputs or ())
+    if tree is None:
+        return ExitCode.INVALID
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile, task_queue).connect()
+        handle = await client.start(tree, id=workflow_id)
+        typer.echo(handle.id)
+        return ExitCode.DONE
+
+    return work()
+
+
+def watch(
+    workflow_id: opt.TreeId,
+    output: opt.OutputOption = opt.Output.TEXT,
+    timeout: opt.Timeout = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Follow a tree from its beginning to its end; exits as `run` does."""
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        return await _followed(None, client.get(workflow_id), output, timeout)
+
+    return work()
+
+
+def show(
+    workflow_id: opt.TreeId,
+    task: Annotated[str | None, typer.Option("--task", help="Show everything about one task.")] = None,
+    output: opt.OutputOption = opt.Output.TEXT,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Show how a tree stands now, read from its history; needs no worker."""
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        return await _show(client.get(workflow_id), task, output)
+
+    return work()
+
+
+async def _show(handle: TreeHandle, task: str | None, output: opt.Output) -> ExitCode:
+    fold = handle.new_fold()
+    result = await handle.status(fold)
+    if task is not None:
+        if task not in result.tasks:
+            say(f"error: the tree has no task '{task}'; its tasks: {', '.join(result.tasks)}")
+            return ExitCode.INVALID
+        print_json(result.tasks[task].model_dump(mode="json"))
+    elif output is not opt.Output.TEXT or fold.tree is None:
+        print_json(result.model_dump(mode="json"))
+    else:
+        for line in tree_lines(fold.tree, result, height=_ALL_LINES):
+            typer.echo(line.plain)
+    return ExitCode.DONE
+
+
+def result(
+    workflow_id: opt.TreeId,
+    output: opt.OutputOption = opt.Output.TEXT,
+    timeout: opt.Timeout = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Wait for a tree's end and print its result; exits as `run` does."""
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        return await follow_to_end(client.get(workflow_id), output, timeout, quiet=True)
+
+    return work()
+
+
+def cancel(
+    workflow_id: opt.TreeId,
+    reason: Annotated[str, typer.Option(help="Kept in history.")] = "",
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Cancel a tree: what runs is interrupted, nothing new starts."""
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        await client.get(workflow_id).cancel(reason)
+        say(f"asked '{workflow_id}' to cancel; `regrow watch -w {workflow_id}` shows when it has")
+        return ExitCode.DONE
+
+    return work()
+
+
+def list_trees(
+    query: Annotated[
+        str, typer.Option(help="A Temporal list filter, such as \"ExecutionStatus = 'Failed'\".")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, help="The most trees to list.")] = 100,
+    output: opt.OutputOption = opt.Output.TEXT,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """List trees, the latest first."""
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        trees = [tree async for tree in client.list(query, limit=limit)]
+        _print_trees(trees, output)
+        return ExitCode.DONE
+
+    return work()
+
+
+def _print_trees(trees: list[TreeSummary], output: opt.Output) -> None:
+    if output is not opt.Output.TEXT:
+        print_json([_summary_json(tree) for tree in trees])
+        return
+    if not trees:
+        say("no trees")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("ID", "NAME", "STATUS", "STARTED", "ENDED"):
+        table.add_column(column, no_wrap=column != "ID")
+    for tree in trees:
+        ended = f"{tree.finished_at:%Y-%m-%d %H:%M:%S}" if tree.finished_at else ""
+        started = f"{tree.started_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(tree.tree_id, tree.name, tree.status.value, started, ended)
+    Console().print(table)
+
+
+def _summary_json(tree: TreeSummary) -> dict[str, Any]:
+    return {
+        "tree_id": tree.tree_id,
+        "name": tree.name,
+        "status": tree.status.value,
+        "started_at": tree.started_at.isoformat(),
+        "finished_at": tree.finished_at.isoformat() if tree.finished_at else None,
+    }
+
+
+def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree | None]:
+    """Read and check a file; what is wrong has been printed when there is no tree."""
+    try:
+        document = read_document(file)
+        tree = document.tree()
+        return document, with_inputs(tree, parse_inputs(tree, settings)) if settings else tree
+    except InvalidTree as error:
+        show_problems(error.problems, file)
+        return None, None
+
+
+async def _followed(
+    document: Document | None, handle: TreeHandle, output: opt.Output, timeout: str | None
+) -> ExitCode:
+    """Follow to the end; a document that the worker refused is shown with its places."""
+    try:
+        return await follow_to_end(handle, output, timeout, quiet=output is opt.Output.JSON)
+    except InvalidTree as error:
+        if document is None:
+            show_problems(error.problems)
+        else:
+            show_problems(document.place(error.problems), document.name)
+        return ExitCode.INVALID
+
+
+def _announce(here: Session, handle: TreeHandle) -> None:
+    page = here.page(handle.id)
+    say(f"tree {handle.id}" + (f"  {page}" if page else ""))

@@ -1,0 +1,162 @@
+"""How a tree looks in a terminal: lines of text from a state, and nothing else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Final
+
+from rich.text import Text
+
+from regrow.client import Change
+from regrow.core.graph import children_of
+from regrow.core.models import Task, TaskId, TaskTree
+from regrow.core.result import TaskResult, TreeResult
+from regrow.core.wire import Status
+
+GLYPHS: Final = {
+    Status.PENDING: "○",
+    Status.IN_PROGRESS: "◐",
+    Status.COMPLETED: "✔",
+    Status.FAILED: "✘",
+    Status.CANCELLED: "⊘",
+    Status.SKIPPED: "‖",
+}
+_STYLES: Final = {
+    Status.PENDING: "dim",
+    Status.IN_PROGRESS: "cyan",
+    Status.COMPLETED: "green",
+    Status.FAILED: "bold red",
+    Status.CANCELLED: "yellow",
+    Status.SKIPPED: "dim yellow",
+}
+_WORDS: Final = {Status.IN_PROGRESS: "started"}
+_MOST_NESTING: Final = 6
+_SHORT: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    task: Task
+    depth: int
+
+
+def tree_lines(tree: TaskTree, result: TreeResult, *, height: int) -> list[Text]:
+    """Give a header and one line per task; a large tree shows what runs and what went wrong."""
+    rows = list(_rows(tree))
+    header = _header(result)
+    if len(rows) <= height:
+        return [header, *(_task_line(row, result) for row in rows)]
+    telling = [row for row in rows if _is_telling(_task(result, row.task.id))]
+    shown = telling[:height]
+    rest = Text(f"  … {len(rows) - len(shown):,} more tasks", style="dim")
+    return [header, *(_task_line(row, result) for row in shown), rest]
+
+
+def change_line(tree: TaskTree | None, change: Change) -> str:
+    """Give one line for one change."""
+    clock = change.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    glyph = GLYPHS[change.status]
+    word = _WORDS.get(change.status, change.status.value)
+    if change.task_id is None:
+        name = tree.name if tree else "tree"
+        return f"{clock} {glyph} {name}: tree {word}"
+    note = _note(change.task, change.at) if change.task and change.status.is_settled else ""
+    return f"{clock} {glyph} {change.task_id} {word}{note}"
+
+
+def summary_line(result: TreeResult) -> str:
+    """Say in one line how a tree stands."""
+    counts = ", ".join(f"{n:,} {status}" for status, n in result.counts.items() if n)
+    return f"{GLYPHS[result.status]} {result.name} {result.status.value}: {counts or 'no tasks yet'}"
+
+
+def failure_lines(result: TreeResult) -> Iterator[str]:
+    """Name what failed, each with its error."""
+    if result.error:
+        yield f"  {result.error}"
+    for task_id, task in result.tasks.items():
+        if task.status is Status.FAILED:
+            kind = f" ({task.error_type})" if task.error_type else ""
+            yield f"  {task_id}: {_one_line(task.error or '')}{kind}"
+
+
+def _rows(tree: TaskTree) -> Iterator[_Row]:
+    children = children_of(tree.tasks)
+    known: Mapping[TaskId, Task] = {task.id: task for task in tree.tasks}
+    rest = [_Row(task, 0) for task in reversed(tree.tasks) if task.parent_id is None]
+    while rest:
+        row = rest.pop()
+        yield row
+        below: Sequence[TaskId] = children.get(row.task.id, ())
+        rest.extend(_Row(known[child], row.depth + 1) for child in reversed(below))
+
+
+def _header(result: TreeResult) -> Text:
+    line = Text(summary_line(result), style=_STYLES[result.status])
+    line.append(f"  {result.tree_id}", style="dim")
+    return line
+
+
+def _task_line(row: _Row, result: TreeResult) -> Text:
+    task, state = row.task, _task(result, row.task.id)
+    style = _STYLES[state.status]
+    line = Text("  " * (1 + min(row.depth, _MOST_NESTING)))
+    line.append(f"{GLYPHS[state.status]} ", style=style)
+    line.append(task.id, style=style if state.status is not Status.COMPLETED else "")
+    if task.title != task.id:
+        line.append(f" · {task.title}", style="dim")
+    if task.executor and task.executor != task.id:
+        line.append(f" [{task.executor}]", style="dim")
+    line.append(_note(state, datetime.now(timezone.utc)), style="red" if state.status is Status.FAILED else "dim")
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _note(task: TaskResult, now: datetime) -> str:
+    """Say what matters of a task: how long it took, what went wrong, what it waits for."""
+    parts: list[str] = []
+    if task.started_at:
+        parts.append(_duration((task.finished_at or now) - task.started_at))
+    if task.attempts and task.attempts > 1:
+        parts.append(f"{task.attempts} attempts")
+    if task.error:
+        parts.append(_one_line(task.error))
+    elif task.because:
+        parts.append(_reason(task))
+    return f"  {' · '.join(parts)}" if parts else ""
+
+
+def _reason(task: TaskResult) -> str:
+    because = task.because
+    if because is None:
+        return ""
+    if because.reason == "condition":
+        return "its condition is false"
+    if because.reason == "cancel":
+        return "the tree was cancelled"
+    root = f", since {because.root} did" if because.root not in (None, because.task_id) else ""
+    return f"because {because.task_id} did not complete{root}"
+
+
+def _duration(span: timedelta) -> str:
+    seconds = max(span.total_seconds(), 0)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f}s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m{seconds:02}s" if hours else f"{minutes}m{seconds:02}s"
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHORT else f"{line[:_SHORT]}…"
+
+
+def _task(result: TreeResult, task_id: TaskId) -> TaskResult:
+    return result.tasks.get(task_id) or TaskResult(status=Status.COMPLETED)
+
+
+def _is_telling(task: TaskResult) -> bool:
+    return task.status in (Status.IN_PROGRESS, Status.FAILED, Status.CANCELLED)

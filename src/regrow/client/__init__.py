@@ -1,0 +1,32 @@
+"""The client SDK: start trees, follow them, stop them."""
+
+from regrow.client.documents import Document, read_document
+from regrow.client.errors import (
+    ServerUnreachable,
+    TreeCancelled,
+    TreeConflict,
+    TreeError,
+    TreeFailed,
+    TreeNotFound,
+    TreeTerminated,
+)
+from regrow.client.fold import Change, Fold
+from regrow.client.tree_client import TreeClient, TreeSummary
+from regrow.client.tree_handle import TreeHandle
+
+__all__ = [
+    "Change",
+    "Document",
+    "Fold",
+    "ServerUnreachable",
+    "TreeCancelled",
+    "TreeClient",
+    "TreeConflict",
+    "TreeError",
+    "TreeFailed",
+    "TreeHandle",
+    "TreeNotFound",
+    "TreeSummary",
+    "TreeTerminated",
+    "read_document",
+]

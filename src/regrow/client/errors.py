@@ -1,0 +1,73 @@
+"""What can go wrong for whoever starts a tree or waits for one."""
+
+from regrow.core.result import TreeResult
+from regrow.core.wire import Status
+
+
+class TreeError(Exception):
+    """Anything that a client reports about a tree."""
+
+
+class TreeFailed(TreeError):  # noqa: N818 - the name is part of the contract
+    """A task failed and nothing tolerated it; `result` has everything."""
+
+    def __init__(self, result: TreeResult) -> None:
+        super().__init__(_first_failure(result))
+        self.result = result
+
+
+class TreeCancelled(TreeError):  # noqa: N818 - likewise
+    """The tree was cancelled; `result` says how far it came."""
+
+    def __init__(self, result: TreeResult) -> None:
+        super().__init__(f"tree '{result.tree_id}' was cancelled")
+        self.result = result
+
+
+class TreeTerminated(TreeError):  # noqa: N818 - likewise
+    """The run was ended from outside, or by a timeout of the workflow; nothing was cleaned up."""
+
+    def __init__(self, result: TreeResult, reason: str) -> None:
+        super().__init__(f"tree '{result.tree_id}' was ended from outside: {reason}")
+        self.result = result
+
+
+class TreeConflict(TreeError):  # noqa: N818 - likewise
+    """The id belongs to a tree with another document."""
+
+    def __init__(self, tree_id: str) -> None:
+        super().__init__(
+            f"'{tree_id}' already ran another document; choose another id, or look at it with"
+            f" `regrow show -w {tree_id}`"
+        )
+        self.tree_id = tree_id
+
+
+class TreeNotFound(TreeError):  # noqa: N818 - likewise
+    """There is no such tree on this server and namespace."""
+
+    def __init__(self, tree_id: str, namespace: str) -> None:
+        super().__init__(
+            f"there is no tree '{tree_id}' in the namespace '{namespace}'; `regrow list` shows them"
+        )
+        self.tree_id = tree_id
+
+
+class ServerUnreachable(TreeError):  # noqa: N818 - likewise
+    """Temporal doesn't answer."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"no Temporal server answers at {address} ({reason}); start one with `regrow dev`, or"
+            " set TEMPORAL_ADDRESS or --address"
+        )
+        self.address = address
+
+
+def _first_failure(result: TreeResult) -> str:
+    if result.error:
+        return f"tree '{result.tree_id}' failed: {result.error}"
+    for task_id, task in result.tasks.items():
+        if task.status is Status.FAILED:
+            return f"tree '{result.tree_id}' failed: {task_id}: {task.error}"
+    return f"tree '{result.tree_id}' failed"

@@ -1,0 +1,171 @@
+"""Start trees, and find those that run."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.envconfig import ClientConfig
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from regrow.client.documents import read_document
+from regrow.client.errors import ServerUnreachable, TreeConflict
+from regrow.client.tree_handle import TreeHandle, started_document
+from regrow.core import limits
+from regrow.core.hashing import document_hash
+from regrow.core.loading import load, with_inputs
+from regrow.core.models import TaskTree
+from regrow.core.problems import InvalidTree, Problem
+from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, TASK_QUEUE, WORKFLOW_TYPE, Status
+from regrow.plugin import RegrowPlugin
+from regrow.workflows.policies import summary
+
+DEFAULT_ADDRESS: Final = "localhost:7233"
+
+_STATUSES: Final = {
+    WorkflowExecutionStatus.RUNNING: Status.IN_PROGRESS,
+    WorkflowExecutionStatus.COMPLETED: Status.COMPLETED,
+    WorkflowExecutionStatus.FAILED: Status.FAILED,
+    WorkflowExecutionStatus.CANCELED: Status.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: Status.CANCELLED,
+    WorkflowExecutionStatus.TIMED_OUT: Status.FAILED,
+    WorkflowExecutionStatus.CONTINUED_AS_NEW: Status.IN_PROGRESS,
+}
+
+Submitted = TaskTree | Mapping[str, Any] | Sequence[Any] | str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class TreeSummary:
+    """One line of a list of trees."""
+
+    tree_id: str
+    name: str
+    status: Status
+    started_at: datetime
+    finished_at: datetime | None
+
+
+class TreeClient:
+    """Starts trees on a Temporal server; cheap to make from a client that has the plugin."""
+
+    def __init__(self, client: Client, *, task_queue: str = TASK_QUEUE) -> None:
+        self.client = client
+        self.task_queue = task_queue
+
+    @classmethod
+    async def connect(
+        cls,
+        *,
+        address: str | None = None,
+        namespace: str | None = None,
+        profile: str | None = None,
+        task_queue: str = TASK_QUEUE,
+    ) -> "TreeClient":
+        """Connect as Temporal's own configuration says: environment, then file, then localhost.
+
+        What is given here overrides it. Raises `ServerUnreachable`.
+        """
+        config = cast("dict[str, Any]", ClientConfig.load_client_connect_config(profile))
+        config |= {"target_host": address} if address else {}
+        config |= {"namespace": namespace} if namespace else {}
+        config.setdefault("target_host", DEFAULT_ADDRESS)
+        try:
+            client = await Client.connect(**config, plugins=[RegrowPlugin()])
+        except (RuntimeError, RPCError) as error:
+            raise ServerUnreachable(config["target_host"], _reason(error)) from error
+        return cls(client, task_queue=task_queue)
+
+    async def start(
+        self,
+        tree: Submitted,
+        *,
+        id: str | None = None,  # noqa: A002 - the word of the contract
+        inputs: Mapping[str, Any] | None = None,
+    ) -> TreeHandle:
+        """Start a tree, given as a `TaskTree`, a mapping, a list of tasks, or a path.
+
+        The same id with the same document attaches to the run there is, also to one that has
+        ended; with another document it raises `TreeConflict`. `inputs` sets declared inputs.
+        Raises `InvalidTree` before anything starts.
+        """
+        checked = checked_tree(tree, inputs)
+        digest = document_hash(checked)
+        tree_id = id or f"{checked.name}-{uuid4().hex[:8]}"
+        try:
+            handle = await self.client.start_workflow(
+                WORKFLOW_TYPE,
+                _argument(checked),
+                id=tree_id,
+                task_queue=self.task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                memo={MEMO_DOCUMENT_HASH: digest, MEMO_NAME: checked.name},
+                static_summary=summary(checked.name, checked.description or checked.name),
+            )
+        except WorkflowAlreadyStartedError:
+            return await self._attach(tree_id, digest)
+        return TreeHandle(self.client, tree_id, handle.first_execution_run_id)
+
+    def get(self, id: str) -> TreeHandle:  # noqa: A002 - the word of the contract
+        """Give the handle of a tree, whether it exists or not; its methods raise `TreeNotFound`."""
+        return TreeHandle(self.client, id)
+
+    async def list(self, query: str = "", *, limit: int | None = None) -> AsyncIterator[TreeSummary]:
+        """Give trees, latest first; `query` is a Temporal list filter."""
+        mine = f"WorkflowType = '{WORKFLOW_TYPE}'"
+        filtered = f"{mine} AND ({query})" if query else mine
+        async for execution in self.client.list_workflows(filtered, limit=limit):
+            if execution.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+                continue
+            yield TreeSummary(
+                execution.id,
+                str(await execution.memo_value(MEMO_NAME, execution.id)),
+                _STATUSES[execution.status or WorkflowExecutionStatus.RUNNING],
+                execution.start_time,
+                execution.close_time,
+            )
+
+    async def _attach(self, tree_id: str, digest: str) -> TreeHandle:
+        handle = self.client.get_workflow_handle(tree_id)
+        known = await (await handle.describe()).memo_value(MEMO_DOCUMENT_HASH, None)
+        if known is None:  # started by another tool
+            known = document_hash(load(await started_document(self.client, tree_id)))
+        if known != digest:
+            raise TreeConflict(tree_id)
+        return TreeHandle(self.client, tree_id)
+
+
+def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
+    """Read a tree in any form, with its inputs set; raises `InvalidTree`."""
+    if isinstance(tree, str | Path):
+        checked = read_document(tree).tree()
+    else:
+        checked = load(tree)
+    return with_inputs(checked, inputs) if inputs else checked
+
+
+def _reason(error: Exception) -> str:
+    """Find what a person understands in the native part's nested error text."""
+    quoted = re.findall(r'message: "([^"]+)"', str(error))
+    return quoted[-1] if quoted else str(error).splitlines()[0]
+
+
+def _argument(tree: TaskTree) -> dict[str, Any]:
+    document = tree.as_document()
+    size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > limits.MAX_PAYLOAD:
+        message = (
+            f"the document takes {size:,} bytes; a server takes at most {limits.MAX_PAYLOAD:,} to"
+            " start a tree"
+        )
+        raise InvalidTree([Problem("payload_too_large", (), message)])
+    return document
+
+

@@ -1,0 +1,140 @@
+"""One tree: wait for it, look at it, stop it."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.service import RPCError, RPCStatusCode
+
+from regrow.client.errors import TreeCancelled, TreeFailed, TreeNotFound, TreeTerminated
+from regrow.client.fold import Change, Fold
+from regrow.core.problems import InvalidTree, Problem
+from regrow.core.result import TreeResult
+from regrow.core.wire import ENGINE_KEY, ErrorType
+
+_FIRST_PAGE: Final = 1
+
+
+class TreeHandle:
+    """A tree on the server; `workflow_handle` is the way out to plain Temporal."""
+
+    def __init__(self, client: Client, tree_id: str, first_run_id: str | None = None) -> None:
+        self._client = client
+        self._first_run_id = first_run_id
+        self.id = tree_id
+
+    @property
+    def workflow_handle(self) -> WorkflowHandle[Any, Any]:
+        """The Temporal handle of the latest run."""
+        return self._client.get_workflow_handle(self.id)
+
+    async def result(self) -> TreeResult:
+        """Wait for the end and give the result.
+
+        Raises `TreeFailed`, `TreeCancelled` or `TreeTerminated`, each with a `result`, and
+        `InvalidTree` for a document that the worker refused.
+        """
+        try:
+            raw = await self.workflow_handle.result()
+        except WorkflowFailureError as failure:
+            raise await self._ended_badly(failure.cause) from None
+        except RPCError as error:
+            raise self._translated(error) from error
+        return await self._complete(TreeResult.model_validate(raw))
+
+    async def status(self, fold: Fold | None = None) -> TreeResult:
+        """Give the tree as it stands, read from its history; needs no worker."""
+        fold = fold or self.new_fold()
+        async for _ in self._changes(fold, wait=False):
+            pass
+        return fold.result()
+
+    async def watch(self) -> AsyncIterator[Change]:
+        """Give every change so far and then each as it happens, until the tree has ended.
+
+        Reads the history; costs no events and needs no worker.
+        """
+        async for change in self.follow(self.new_fold()):
+            yield change
+
+    def new_fold(self) -> Fold:
+        """Give a fold that reads this tree's history."""
+        return Fold(self.id, self._client.data_converter)
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask the tree to cancel; `result` or `watch` tell when it has."""
+        try:
+            await self.workflow_handle.cancel(reason=reason)
+        except RPCError as error:
+            raise self._translated(error) from error
+
+    async def follow(self, fold: Fold) -> AsyncIterator[Change]:
+        """Like `watch`, into a fold of the caller's, who so sees the whole state at any time."""
+        async for change in self._changes(fold, wait=True):
+            yield change
+
+    async def _changes(self, fold: Fold, *, wait: bool) -> AsyncIterator[Change]:
+        try:
+            run_id: str | None = await self._first_run()
+            while run_id is not None:
+                async for event in self._events(run_id, wait=wait):
+                    for change in fold.feed(event):
+                        yield change
+                run_id = fold.next_run_id
+        except RPCError as error:
+            raise self._translated(error) from error
+
+    async def _first_run(self) -> str:
+        """Find the run that all continuations go back to."""
+        if self._first_run_id is None:
+            first = await first_event(self._client, self.id)
+            started = first.workflow_execution_started_event_attributes
+            self._first_run_id = started.first_execution_run_id
+        return self._first_run_id
+
+    async def _events(self, run_id: str, *, wait: bool) -> AsyncIterator[HistoryEvent]:
+        handle = self._client.get_workflow_handle(self.id, run_id=run_id)
+        async for event in handle.fetch_history_events(wait_new_event=wait):
+            yield event
+
+    async def _complete(self, result: TreeResult) -> TreeResult:
+        """Fill in what was left out for its size, from history."""
+        omitted = any(task.result_omitted for task in result.tasks.values())
+        if not (result.truncated or result.outputs_omitted or omitted):
+            return result
+        return await self.status()
+
+    async def _ended_badly(self, cause: BaseException | None) -> Exception:
+        if isinstance(cause, ApplicationError) and cause.type == ErrorType.TREE_FAILED:
+            return TreeFailed(await self._complete(TreeResult.model_validate(cause.details[0])))
+        if isinstance(cause, ApplicationError) and cause.type == ErrorType.INVALID_TREE:
+            problems = cast("list[dict[str, Any]]", cause.details[0])
+            return InvalidTree([Problem.from_json(problem) for problem in problems])
+        if isinstance(cause, CancelledError):
+            return TreeCancelled(await self.status())
+        return TreeTerminated(await self.status(), str(cause))
+
+    def _translated(self, error: RPCError) -> Exception:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return TreeNotFound(self.id, self._client.namespace)
+        return error
+
+
+async def first_event(client: Client, tree_id: str, run_id: str | None = None) -> HistoryEvent:
+    """Give the event that began a run; the latest one if none is named."""
+    handle = client.get_workflow_handle(tree_id, run_id=run_id)
+    return await anext(aiter(handle.fetch_history_events(page_size=_FIRST_PAGE)))
+
+
+async def started_document(client: Client, tree_id: str) -> Any:
+    """Give the document that a tree was started with, by whatever tool."""
+    event = await first_event(client, tree_id)
+    first_run = event.workflow_execution_started_event_attributes.first_execution_run_id
+    event = await first_event(client, tree_id, first_run)
+    payloads = event.workflow_execution_started_event_attributes.input.payloads
+    [document] = await client.data_converter.decode(payloads)
+    if isinstance(document, dict):
+        return {key: value for key, value in document.items() if key != ENGINE_KEY}
+    return document

