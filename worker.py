@@ -2,7 +2,8 @@
 
 import sys
 
-from regrow.cli import main
+from regrow.cli import run_and_exit
 
 if __name__ == "__main__":
-    sys.exit(main(["worker", *sys.argv[1:]]))
+    sys.argv.insert(1, "worker")
+    run_and_exit()

@@ -54,7 +54,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use (PEP 562): the workflow sandbox imports this package, never the client."""
+    """Import on first use (PEP 562), so that the workflow sandbox never imports the client."""
     if name not in _EXPORTS:
         message = f"module 'regrow' has no attribute '{name}'"
         raise AttributeError(message)

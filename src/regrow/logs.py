@@ -24,14 +24,18 @@ def configure_logs(*, level: str = "INFO", style: str = "auto") -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    render: Any = (
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    )
     errors = [] if console else [structlog.processors.format_exc_info]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, _shorten_sdk],
             processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta, *errors, render,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *errors,
+                render,
             ],
         )
     )
@@ -74,5 +78,3 @@ def _shorten_sdk(
 def _is_not_task_failure(record: logging.LogRecord) -> bool:
     """The host has logged the failure of a task in one line already."""
     return getattr(record, "__temporal_error_identifier", None) != "ActivityFailure"
-
-

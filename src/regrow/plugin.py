@@ -7,7 +7,7 @@ A worker that should also run executors enters an `ExecutorHost` and passes its 
 `regrow worker` command does that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +47,7 @@ class RegrowPlugin(SimplePlugin):
     """The workflow `TaskTree`, its data converter, its sandbox and its headers."""
 
     def __init__(self) -> None:
-        super().__init__(
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]  # a bare Callable in the SDK
             "regrow",
             data_converter=_converter,
             interceptors=[_HeaderInterceptor()],
@@ -63,12 +63,14 @@ def _converter(given: DataConverter | None) -> DataConverter:
         pydantic_data_converter.payload_converter_class,
     ):
         base = given or DataConverter.default
-        return replace(base, payload_converter_class=pydantic_data_converter.payload_converter_class)
+        return replace(
+            base, payload_converter_class=pydantic_data_converter.payload_converter_class
+        )
     return given
 
 
-def _with_task_tree(given: Any) -> list[type]:
-    workflows = list(given or ())
+def _with_task_tree(given: Sequence[type] | None) -> Sequence[type]:
+    workflows = [] if given is None else [*given]
     return workflows if TaskTreeWorkflow in workflows else [*workflows, TaskTreeWorkflow]
 
 
@@ -109,10 +111,9 @@ class ContextFreeRunner(WorkflowRunner):
 class _ContextFreeInstance(WorkflowInstance):
     def __init__(self, inner: WorkflowInstance) -> None:
         self._inner = inner
-        self.activate = inner.activate  # type: ignore[method-assign]  # nothing in between
 
     def activate(self, act: Any) -> Any:
-        raise AssertionError  # replaced in __init__
+        return self._inner.activate(act)
 
     def get_serialization_context(self, command_info: Any) -> SerializationContext | None:
         del command_info
@@ -132,7 +133,8 @@ class _HeaderInterceptor(Interceptor):
     """Writes the `regrow` header in workflows and reads it in activities."""
 
     def workflow_interceptor_class(
-        self, input: WorkflowInterceptorClassInput  # noqa: A002 - the SDK's name
+        self,
+        input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's name
     ) -> type[WorkflowInboundInterceptor] | None:
         del input
         return TaskHeaders
@@ -144,7 +146,7 @@ class _HeaderInterceptor(Interceptor):
 class _ReadHeader(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002
         payload = input.headers.get(HEADER)
-        said: Mapping[str, Any] | None = None
+        said: dict[str, Any] | None = None
         if payload is not None:
             said = temporalio.converter.PayloadConverter.default.from_payload(payload)
         task_header.set(dict(said) if said else None)

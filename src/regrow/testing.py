@@ -1,14 +1,14 @@
 """Test trees and executors on real Temporal servers.
 
-    async with tree_env(fetch, process) as client:
-        handle = await client.start(tree)
-        result = await handle.result()
-        await assert_replays(await handle.workflow_handle.fetch_history())
+async with tree_env(fetch, process) as client:
+    handle = await client.start(tree)
+    result = await handle.result()
+    await assert_replays(await handle.workflow_handle.fetch_history())
 """
 
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ __all__ = ["assert_replays", "test_server_binary", "tree_env", "worker_env"]
 @asynccontextmanager
 async def tree_env(
     *executors: Callable[..., Any], time_skipping: bool = False
-) -> AsyncIterator[TreeClient]:
+) -> AsyncGenerator[TreeClient]:
     """Run a server and a worker with these executors and the built-in ones.
 
     `time_skipping` uses Temporal's test server, where hours of waiting pass at once; it takes one
@@ -52,7 +52,7 @@ async def tree_env(
 @asynccontextmanager
 async def worker_env(
     client: Client, *executors: Callable[..., Any], **settings: Any
-) -> AsyncIterator[TreeClient]:
+) -> AsyncGenerator[TreeClient]:
     """Run a worker on a task queue of its own, on a server that is already there."""
     chosen: Settings = load_settings(task_queue=f"test-{uuid4().hex[:8]}", **settings)
     registry = Registry()

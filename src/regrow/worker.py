@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ log = structlog.get_logger("regrow.worker")
 @asynccontextmanager
 async def running_worker(
     client: Client, registry: Registry, settings: Settings
-) -> AsyncIterator[Worker]:
+) -> AsyncGenerator[Worker]:
     """Run a worker for as long as the block lasts, then stop it gracefully.
 
     `client` must have the `RegrowPlugin`.
@@ -67,7 +67,7 @@ async def run_worker(client: Client, settings: Settings) -> None:
 
 
 @contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
+def stop_signals() -> Generator[asyncio.Event]:
     """Give an event that SIGINT and SIGTERM set, in place of their usual effect."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pydantic_core
 import structlog
@@ -69,7 +69,7 @@ class ExecutorHost:
         self._running: dict[bytes, _Running] = {}
         self._beats: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "ExecutorHost":
+    async def __aenter__(self) -> Self:
         await self._threads.__aenter__()
         self._beats = asyncio.create_task(self._keep_beating())
         return self
@@ -103,7 +103,10 @@ class ExecutorHost:
         started, clock = activity.info().started_time, time.monotonic()
         context = self._context(executor)
         line = log.bind(
-            tree=context.tree_id, task=context.task_id, executor=executor.id, attempt=context.attempt
+            tree=context.tree_id,
+            task=context.task_id,
+            executor=executor.id,
+            attempt=context.attempt,
         )
         line.info("task.started")
 
@@ -114,14 +117,12 @@ class ExecutorHost:
             return {"duration": duration, **metadata, **known}
 
         try:
-            answer = read_answer(_plain(executor, await self._execute(executor, inputs, context)))
-            if not answer.ok:
-                raise _returned_failure(answer)
+            answer = _successful(_plain(executor, await self._execute(executor, inputs, context)))
             payload = _payload(executor, answer, about(dict(answer.metadata)))
         except asyncio.CancelledError:
             line.info("task.cancelled", duration=round(time.monotonic() - clock, 4))
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an author's code may raise anything
             failure = _as_task_error(error)
             line.warning(
                 "task.failed",
@@ -152,9 +153,7 @@ class ExecutorHost:
         finally:
             self._running.pop(token, None)
 
-    def _call(
-        self, executor: Executor, inputs: Json, context: TaskContext, name: str
-    ) -> Execution:
+    def _call(self, executor: Executor, inputs: Json, context: TaskContext, name: str) -> Execution:
         if executor.is_async:
 
             async def call() -> Any:
@@ -257,7 +256,11 @@ def _payload(executor: Executor, answer: Answer, metadata: dict[str, Json]) -> P
     return Payload(metadata={"encoding": b"json/plain"}, data=data)
 
 
-def _returned_failure(answer: Answer) -> TaskError:
+def _successful(value: Json) -> Answer:
+    """Read an executor's answer; raises `TaskError` for a failure that it returned."""
+    answer = read_answer(value)
+    if answer.ok:
+        return answer
     failure = TaskError(
         answer.error or "",
         error_type=answer.error_type or ErrorType.EXECUTION,
@@ -265,7 +268,7 @@ def _returned_failure(answer: Answer) -> TaskError:
         retry_after=answer.retry_after,
     )
     failure.details = dict(answer.metadata)  # any key, also one that is a parameter's name
-    return failure
+    raise failure
 
 
 def _as_task_error(error: Exception) -> TaskError:

@@ -6,15 +6,16 @@ which would repeat an idempotent request on its own. Errors name the address wit
 and query, because that is where people put secrets.
 """
 
+import asyncio
 import base64
 import email.utils
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import pydantic_core
 from pydantic import (
@@ -36,9 +37,8 @@ from regrow.core.wire import ErrorType
 from regrow.executors import TaskContext, TaskError, executor_register
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     import aiohttp
+    from yarl import URL
 
 HTTP_ERROR: Final = "http_error"
 CONNECTION_ERROR: Final = "connection_error"
@@ -50,9 +50,11 @@ MAX_BODY: Final = MIB
 """Bytes of a response, unpacked; what is larger belongs into a store, not into history."""
 
 _CHUNK = 64 * 1024
-_EXCERPT_BYTES, _EXCERPT_PATIENCE = 1_000, 2.0
+_EXCERPT_BYTES, _EXCERPT_CHARS, _EXCERPT_PATIENCE = 4_000, 1_000, 2.0
+_SHORTEST_SECRET = 6
 _LONGEST_WAIT = 24 * 3600.0
-_TRY_AGAIN: Final = (408, 425, 429)
+_SUCCESS, _REDIRECT, _SERVER_ERROR = range(200, 300), range(300, 400), range(500, 600)
+_TRY_AGAIN: Final = (408, 425, 429, *_SERVER_ERROR)
 _NOT_IDEMPOTENT: Final = ("POST", "PATCH")
 
 _OURS: Final = ("content-length", "transfer-encoding")
@@ -94,6 +96,12 @@ def _header_name(name: str) -> str:
     return name
 
 
+def _token(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]+", secret.get_secret_value()):
+        raise PydanticCustomError("token", "a token has visible ASCII characters only")
+    return secret
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
@@ -109,6 +117,7 @@ HeaderName = Annotated[
 ]
 HeaderValue = Annotated[str, Field(coerce_numbers_to_str=True, pattern=r"^[^\x00\r\n]*$")]
 Param = str | bool | int | float | None
+Encoding = Literal["json", "text", "base64"]
 
 
 class _Inputs(BaseModel):
@@ -134,13 +143,7 @@ class BasicAuth(_Inputs, extra="forbid"):
 class BearerAuth(_Inputs, extra="forbid"):
     """A token."""
 
-    bearer: Annotated[SecretStr, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _fits_a_header(self) -> "BearerAuth":
-        if not re.fullmatch(r"[\x21-\x7e]+", self.bearer.get_secret_value()):
-            raise PydanticCustomError("bearer", "a token has visible ASCII characters only")
-        return self
+    bearer: Annotated[SecretStr, AfterValidator(_token)]
 
     def header(self) -> str:
         """Give the value of `Authorization`."""
@@ -151,7 +154,7 @@ class BearerAuth(_Inputs, extra="forbid"):
         return (self.bearer.get_secret_value(),)
 
 
-class HttpRequest(_Inputs, extra="ignore", populate_by_name=True):
+class HttpRequest(_Inputs, extra="ignore"):
     """What to send, and for how long to wait."""
 
     url: Url
@@ -188,10 +191,9 @@ class HttpRequest(_Inputs, extra="ignore", populate_by_name=True):
         """Whether the author gave `json`, if only as null."""
         return "json_body" in self.model_fields_set
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a redirect is an answer."""
-        return not self.follow_redirects
+    def accepts(self, status: int) -> bool:
+        """Whether a response of this status is a result."""
+        return status in _SUCCESS or (status in _REDIRECT and not self.follow_redirects)
 
 
 class HttpResponse(BaseModel):
@@ -203,7 +205,7 @@ class HttpResponse(BaseModel):
     headers: dict[str, str]
     """Names in lower case; one that was repeated is joined by commas."""
     body: Json
-    encoding: Literal["json", "text", "base64"]
+    encoding: Encoding
     """How to read `body`. An empty response is an empty text."""
     url: str
     """Where it came from, after redirects."""
@@ -219,18 +221,258 @@ async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpRespons
     connections are worth another attempt, after `Retry-After` if the server says so; everything
     else fails for good. A private certificate authority is trusted by way of `SSL_CERT_FILE`.
     """
-    aiohttp = _aiohttp()
     try:
-        return await _exchange(inputs, context)
+        import aiohttp  # noqa: PLC0415 - an extra, for those who send requests
+    except ImportError:
+        message = "http_request needs aiohttp: pip install 'regrow[http]'"
+        raise TaskError(message, error_type=MISSING_EXTRA) from None
+    try:
+        async with asyncio.timeout(inputs.timeout.total_seconds()):
+            return await _exchange(inputs, context)
     except TimeoutError:
         message = (
-            f"{inputs.method} {_public(inputs.url)}: no full response within the timeout of"
+            f"{inputs.method} {_public(inputs.url)}: no complete response within the timeout of"
             f" {inputs.timeout.total_seconds():g}s"
         )
         raise TaskError(message, error_type=ErrorType.TIMEOUT, retryable=True) from None
     except aiohttp.ClientError as error:
-        raise _broken(error, inputs.method, inputs.url) from None
+        raise _failure(error, inputs, inputs.url) from None
 
 
-def _aiohttp() -> "type[_Aiohttp]":
-    """Import late: it takes its time, and only those who send requests need it."""
+async def _exchange(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
+    import aiohttp  # noqa: PLC0415
+
+    async with (
+        aiohttp.ClientSession(
+            # One connection for each hop: a kept one may be closing at the other end.
+            connector=aiohttp.TCPConnector(force_close=True),
+            timeout=aiohttp.ClientTimeout(total=None),  # ours covers everything
+            middlewares=(_each_hop(inputs),),
+        ) as session,
+        session.request(
+            inputs.method,
+            inputs.url,
+            params=list(_pairs(inputs)),
+            headers=_headers(inputs, context.idempotency_key),
+            data=_payload(inputs),
+            ssl=inputs.verify,
+            allow_redirects=inputs.follow_redirects,
+            max_redirects=inputs.max_redirects + 1,  # aiohttp's is the first it refuses
+        ) as response,
+    ):
+        if not inputs.accepts(response.status):
+            raise _http_error(response, await _excerpt(response), inputs)
+        return _response(response, await _read(response))
+
+
+def _each_hop(inputs: HttpRequest) -> "aiohttp.ClientMiddlewareType":
+    """Guard every request that goes out: the author's, and those that redirects ask for."""
+    import aiohttp  # noqa: PLC0415
+
+    home: URL | None = None
+
+    async def send(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal home
+        home = home or request.url.origin()
+        if request.url.origin() != home:
+            _forget_headers(request, inputs)
+        try:
+            return await handler(request)
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            # Seen by aiohttp, these would make it send an idempotent request once more.
+            raise _failure(error, inputs, str(request.url)) from None
+
+    return send
+
+
+def _forget_headers(request: "aiohttp.ClientRequest", inputs: HttpRequest) -> None:
+    """Keep what the author wrote for one origin from another; aiohttp drops only the usual ones."""
+    for name in ("Authorization", "Cookie", "Proxy-Authorization", *inputs.headers):
+        if name.lower() not in _HARMLESS:
+            request.headers.popall(name, None)
+    request.headers["Host"] = request.url.host_port_subcomponent or ""
+
+
+def _pairs(inputs: HttpRequest) -> Iterator[tuple[str, str]]:
+    for name, value in inputs.params.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                yield name, str(one).lower() if isinstance(one, bool) else str(one)
+
+
+def _payload(inputs: HttpRequest) -> bytes | str | None:
+    if inputs.has_json:
+        return json.dumps(inputs.json_body, allow_nan=False).encode()
+    return inputs.body
+
+
+def _headers(inputs: HttpRequest, idempotency_key: str) -> dict[str, str]:
+    """Add what follows from the other inputs, unless the author wrote it."""
+    ours: dict[str, str] = {}
+    if inputs.auth:
+        ours["Authorization"] = inputs.auth.header()
+    if inputs.has_json:
+        ours["Content-Type"] = "application/json"
+    if inputs.method in _NOT_IDEMPOTENT:
+        ours["Idempotency-Key"] = idempotency_key
+    authored = {name.lower() for name in inputs.headers}
+    added = {name: value for name, value in ours.items() if name.lower() not in authored}
+    return {**added, **inputs.headers}
+
+
+async def _read(response: "aiohttp.ClientResponse") -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > MAX_BODY:
+            size = max(response.content_length or 0, len(body))  # unpacked, it may grow
+            message = (
+                f"{response.method} {_public(str(response.url))}: the response takes {size:,} bytes"
+                f" or more; at most {MAX_BODY:,} are taken in"
+            )
+            raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
+    return bytes(body)
+
+
+async def _excerpt(response: "aiohttp.ClientResponse") -> bytes:
+    """Read the beginning of a failure's body; the status counts, whatever becomes of the rest."""
+    import aiohttp  # noqa: PLC0415
+
+    body = bytearray()
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_EXCERPT_PATIENCE):
+            while len(body) < _EXCERPT_BYTES and (chunk := await response.content.read(_CHUNK)):
+                body += chunk
+    return bytes(body)
+
+
+def _response(response: "aiohttp.ClientResponse", raw: bytes) -> HttpResponse:
+    kind = response.content_type if "Content-Type" in response.headers else ""
+    body, encoding = _body(raw, kind, response.charset)
+    names = dict.fromkeys(name.lower() for name in response.headers)
+    return HttpResponse(
+        status_code=response.status,
+        headers={name: _plain(", ".join(response.headers.getall(name))) for name in names},
+        body=body,
+        encoding=encoding,
+        url=str(response.url),
+    )
+
+
+def _body(raw: bytes, kind: str, charset: str | None) -> tuple[Json, Encoding]:
+    text = _text(raw, kind, charset)
+    if text is None:
+        return base64.b64encode(raw).decode(), "base64"
+    if kind in ("application/json", "text/json") or kind.endswith("+json"):
+        with suppress(ValueError):  # it only says that it is JSON; empty is the usual case
+            return pydantic_core.from_json(text, allow_inf_nan=False), "json"
+    return text, "text"
+
+
+def _text(raw: bytes, kind: str, charset: str | None) -> str | None:
+    """Decode what isn't media; by its kind, not by luck, wherever the kind is known."""
+    if kind.startswith(_MEDIA) and not kind.endswith("+xml"):
+        return None
+    with suppress(LookupError, UnicodeDecodeError):
+        return raw.decode(charset or "utf-8").removeprefix("\ufeff")
+    return raw.decode(errors="replace") if kind.startswith("text/") else None
+
+
+def _http_error(
+    response: "aiohttp.ClientResponse", excerpt: bytes, inputs: HttpRequest
+) -> TaskError:
+    url, status = _public(str(response.url)), response.status
+    message = f"{response.method} {url}: {status} {_public_text(response.reason or '', inputs)}"
+    retryable = status in _TRY_AGAIN
+    return TaskError(
+        message.rstrip(),
+        error_type=HTTP_ERROR,
+        retryable=retryable,
+        retry_after=_retry_after(response.headers.get("Retry-After")) if retryable else None,
+        status_code=status,
+        body=_public_text(excerpt.decode(errors="replace"), inputs),
+    )
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Read seconds or a date; what is neither is left to the task's policy."""
+    if value is None:
+        return None
+    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return min(float(value), _LONGEST_WAIT)
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    wait = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(wait, 0.0), _LONGEST_WAIT)
+
+
+def _failure(error: "aiohttp.ClientError", inputs: HttpRequest, url: str) -> TaskError:
+    """Say what kept a response from coming, in words that hold no secret.
+
+    Never `str(error)` of what knows the URL: aiohttp shows all of it.
+    """
+    import aiohttp  # noqa: PLC0415
+
+    place = f"{inputs.method} {_public(url)}"
+    if isinstance(error, aiohttp.TooManyRedirects):
+        message = f"{place}: more than {inputs.max_redirects} redirects"
+        return TaskError(message, error_type=REDIRECT_ERROR)
+    if isinstance(error, aiohttp.RedirectClientError):
+        return TaskError(f"{place}: redirected to no http URL", error_type=REDIRECT_ERROR)
+    if isinstance(error, aiohttp.InvalidURL):
+        return TaskError(f"{place}: this URL cannot be used", error_type=ErrorType.VALIDATION)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return TaskError(f"{place}: {_reason(error)}", error_type=TLS_ERROR)
+    return TaskError(f"{place}: {_reason(error)}", error_type=CONNECTION_ERROR, retryable=True)
+
+
+def _reason(error: "aiohttp.ClientError") -> str:
+    import aiohttp  # noqa: PLC0415
+
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"the certificate isn't valid: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name cannot be looked up: {error.strerror}"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection without a response"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the response broke off"
+    return f"the response isn't HTTP ({type(error).__name__})"
+
+
+def _public(url: str) -> str:
+    """Leave out of a URL where secrets are: name, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _public_text(text: str, inputs: HttpRequest) -> str:
+    """Hide the request's secrets in what a server wrote: some send back all they got."""
+    plain = _plain(text)
+    for secret in sorted(_secrets(inputs), key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            plain = plain.replace(secret, "***")
+    return plain[:_EXCERPT_CHARS]
+
+
+def _secrets(inputs: HttpRequest) -> Iterator[str]:
+    parts = urlsplit(inputs.url)
+    yield from map(unquote, filter(None, (parts.username, parts.password)))
+    if inputs.auth:
+        yield from inputs.auth.secrets()
+    for name, value in inputs.headers.items():
+        if name.lower() not in _HARMLESS:
+            yield from (value, value.rpartition(" ")[2])
+    for _, value in (*parse_qsl(parts.query), *_pairs(inputs)):
+        yield value
+
+
+def _plain(text: str) -> str:
+    """Turn bytes that were no UTF-8, which aiohttp keeps as lone surrogates, into U+FFFD."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import structlog
 
@@ -78,7 +78,7 @@ class ExecutorThreads:
         self._answered = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "ExecutorThreads":
+    async def __aenter__(self) -> Self:
         self._thread.start()
         self._watch = asyncio.create_task(self._watch_loop())
         return self
@@ -109,7 +109,9 @@ class ExecutorThreads:
                 error = _as_failure(raised)
             execution.finish(value, error)
 
-        self._loop.call_soon_threadsafe(lambda: tasks.append(self._loop.create_task(run(), name=name)))
+        self._loop.call_soon_threadsafe(
+            lambda: tasks.append(self._loop.create_task(run(), name=name))
+        )
         return execution
 
     def call_sync(self, call: Callable[[], Any]) -> Execution:
@@ -159,7 +161,7 @@ class ExecutorThreads:
 
 
 class _Interrupter:
-    """Raises `CancelledError` inside a thread at its next Python instruction, while it is inside."""
+    """Raises `CancelledError` in a thread at its next Python instruction, while it is inside."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

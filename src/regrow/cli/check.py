@@ -68,7 +68,9 @@ def _kind(value: Json) -> str:
         return "boolean"
     if isinstance(value, int | float):
         return "number"
-    return {str: "text", list: "list", dict: "mapping"}.get(type(value), "null")
+    if isinstance(value, list):
+        return "list"
+    return "mapping" if isinstance(value, dict) else "text" if isinstance(value, str) else "null"
 
 
 def _unknown_inputs(plan: Plan, registry: Registry) -> Iterator[Problem]:

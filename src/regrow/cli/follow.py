@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from rich.console import Group
@@ -104,7 +104,7 @@ async def _warn_if_untaken(fold: Fold) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Do something beside the block, for as long as it lasts."""
     task = asyncio.create_task(work)
     try:

@@ -112,7 +112,9 @@ def dev(
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where to write it; must not exist or be empty.")],
+    directory: Annotated[
+        Path, typer.Argument(help="Where to write it; must not exist or be empty.")
+    ],
 ) -> ExitCode:
     """Write a small project that runs: executors, a tree and its tests."""
     if directory.exists() and any(directory.iterdir()):

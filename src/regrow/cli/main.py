@@ -1,11 +1,14 @@
 """The entry point: runs a command and turns whatever happens into an exit code and plain words."""
 
 import asyncio
+import atexit
+import inspect
+import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import click
 import typer
@@ -34,9 +37,11 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def _options(
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -50,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome = command.main(
             list(sys.argv[1:] if argv is None else argv), "regrow", standalone_mode=False
         )
-        if isinstance(outcome, Coroutine):
+        if inspect.iscoroutine(outcome):
             return int(_run(outcome))
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -67,6 +72,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return code
     return int(outcome or ExitCode.DONE)
+
+
+def run_and_exit() -> NoReturn:
+    """Run one command and end the process with its exit code.
+
+    By now the worker and the server have been stopped in order. The interpreter itself is not taken
+    down: a callback of the SDK's native threads may still be on its way back from a system call,
+    and when it finds the interpreter gone CPython kills the thread in the middle of native code,
+    which aborts one run in seven (docs/adr/0004-exit.md).
+    """
+    code = main()
+    try:
+        atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as sys.exit does
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever reads us has gone
+        code = code or ExitCode.ERROR
+    os._exit(code)
 
 
 def _run(work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
@@ -91,5 +114,3 @@ def _quiet_core() -> None:
         Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=levels))),
         error_if_already_set=False,
     )
-
-

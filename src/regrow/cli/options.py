@@ -18,7 +18,8 @@ class Output(StrEnum):
 
 
 File = Annotated[
-    str, typer.Argument(help="The tree: a YAML or JSON file, or - for standard input.", metavar="FILE")
+    str,
+    typer.Argument(help="The tree: a YAML or JSON file, or - for standard input.", metavar="FILE"),
 ]
 TreeId = Annotated[
     str, typer.Option("-w", "--workflow-id", help="The tree's id, which is its workflow id.")
@@ -28,7 +29,8 @@ NewTreeId = Annotated[
     typer.Option("-w", "--workflow-id", help="The tree's id; default: its name and a random part."),
 ]
 Address = Annotated[
-    str | None, typer.Option(help="Temporal's address; default: TEMPORAL_ADDRESS, then localhost:7233.")
+    str | None,
+    typer.Option(help="Temporal's address; default: TEMPORAL_ADDRESS, then localhost:7233."),
 ]
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Temporal's namespace.")]
 Profile = Annotated[str | None, typer.Option(help="A profile of Temporal's configuration file.")]
@@ -54,5 +56,7 @@ Database = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Set an input that the tree declares; repeatable."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Set an input that the tree declares; repeatable."
+    ),
 ]

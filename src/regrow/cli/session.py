@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class Session:
 @asynccontextmanager
 async def session(
     target: Target, executors: Sequence[str] | None, db: Path | None
-) -> AsyncIterator[Session]:
+) -> AsyncGenerator[Session]:
     """Use the server there is, or start one with a worker beside it for this command alone."""
     settings = settings_with(executors, target.task_queue)
     if db is None and (target.is_configured or await _answers(DEFAULT_ADDRESS)):

@@ -12,7 +12,7 @@ from regrow.cli.check import check_with_executors, parse_inputs
 from regrow.cli.exits import ExitCode, say, show_problems
 from regrow.cli.follow import follow_to_end, print_json
 from regrow.cli.session import Session, Target, session
-from regrow.cli.view import summary_line, tree_lines
+from regrow.cli.view import tree_lines
 from regrow.client import Document, TreeHandle, TreeSummary, read_document
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
@@ -135,7 +135,9 @@ def watch(
 
 def show(
     workflow_id: opt.TreeId,
-    task: Annotated[str | None, typer.Option("--task", help="Show everything about one task.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Show everything about one task.")
+    ] = None,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,

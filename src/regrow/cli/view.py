@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rich.text import Text
@@ -67,7 +67,9 @@ def change_line(tree: TaskTree | None, change: Change) -> str:
 def summary_line(result: TreeResult) -> str:
     """Say in one line how a tree stands."""
     counts = ", ".join(f"{n:,} {status}" for status, n in result.counts.items() if n)
-    return f"{GLYPHS[result.status]} {result.name} {result.status.value}: {counts or 'no tasks yet'}"
+    return (
+        f"{GLYPHS[result.status]} {result.name} {result.status.value}: {counts or 'no tasks yet'}"
+    )
 
 
 def failure_lines(result: TreeResult) -> Iterator[str]:
@@ -107,7 +109,9 @@ def _task_line(row: _Row, result: TreeResult) -> Text:
         line.append(f" · {task.title}", style="dim")
     if task.executor and task.executor != task.id:
         line.append(f" [{task.executor}]", style="dim")
-    line.append(_note(state, datetime.now(timezone.utc)), style="red" if state.status is Status.FAILED else "dim")
+    line.append(
+        _note(state, datetime.now(UTC)), style="red" if state.status is Status.FAILED else "dim"
+    )
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 

@@ -7,7 +7,7 @@ again and so knows how every task stands. No worker is asked, and nothing is wri
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from temporalio.api.common.v1 import Payload, Payloads
@@ -17,14 +17,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, RetryState
 
-from regrow.core.loading import load
+from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
+from regrow.core.references import ExpressionError
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry, tree_outputs
-from regrow.core.references import ExpressionError
 from regrow.core.run import Record, Start, TreeRun
 from regrow.core.snapshot import restore_snapshot
-from regrow.core.wire import DESCRIBE_EXECUTORS, ENGINE_KEY, ErrorType, Status
+from regrow.core.wire import DESCRIBE_EXECUTORS, ErrorType, Status
 from regrow.workflows.failures import failure_outcome
 
 _LOCAL_ACTIVITY: Final = "core_local_activity"
@@ -70,7 +70,7 @@ class Fold:
 
     def feed(self, event: HistoryEvent) -> list[Change]:
         """Take in one event; gives what it changed."""
-        at = event.event_time.ToDatetime(tzinfo=timezone.utc)
+        at = event.event_time.ToDatetime(tzinfo=UTC)
         name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
         handler = getattr(self, f"_on_{name}", None)
         if handler is not None:
@@ -110,11 +110,7 @@ class Fold:
     def _on_workflow_execution_started(self, event: HistoryEvent, at: datetime) -> None:
         del at
         document = self._value(event.workflow_execution_started_event_attributes.input)
-        self._engine = {}
-        if isinstance(document, dict):
-            mapping = cast("dict[str, Any]", document)
-            self._engine = dict(mapping.get(ENGINE_KEY) or {})
-            document = {key: value for key, value in mapping.items() if key != ENGINE_KEY}
+        document, self._engine = without_engine(document)
         self.tree = load(document)
         self.next_run_id = None
         if description := self._engine.get("description"):
@@ -266,7 +262,11 @@ class Fold:
 
     def _unstarted_result(self) -> TreeResult:
         name = self.tree.name if self.tree else self.tree_id
-        tasks = {task.id: TaskResult(status=Status.PENDING) for task in self.tree.tasks} if self.tree else {}
+        tasks = (
+            {task.id: TaskResult(status=Status.PENDING) for task in self.tree.tasks}
+            if self.tree
+            else {}
+        )
         counts = {Status.PENDING.value: len(tasks)}
         return TreeResult(
             tree_id=self.tree_id, name=name, status=self.status, tasks=tasks, counts=counts

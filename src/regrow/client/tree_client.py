@@ -117,7 +117,9 @@ class TreeClient:
         """Give the handle of a tree, whether it exists or not; its methods raise `TreeNotFound`."""
         return TreeHandle(self.client, id)
 
-    async def list(self, query: str = "", *, limit: int | None = None) -> AsyncIterator[TreeSummary]:
+    async def list(
+        self, query: str = "", *, limit: int | None = None
+    ) -> AsyncIterator[TreeSummary]:
         """Give trees, latest first; `query` is a Temporal list filter."""
         mine = f"WorkflowType = '{WORKFLOW_TYPE}'"
         filtered = f"{mine} AND ({query})" if query else mine
@@ -144,10 +146,7 @@ class TreeClient:
 
 def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
     """Read a tree in any form, with its inputs set; raises `InvalidTree`."""
-    if isinstance(tree, str | Path):
-        checked = read_document(tree).tree()
-    else:
-        checked = load(tree)
+    checked = read_document(tree).tree() if isinstance(tree, str | Path) else load(tree)
     return with_inputs(checked, inputs) if inputs else checked
 
 
@@ -167,5 +166,3 @@ def _argument(tree: TaskTree) -> dict[str, Any]:
         )
         raise InvalidTree([Problem("payload_too_large", (), message)])
     return document
-
-

@@ -10,9 +10,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.client.errors import TreeCancelled, TreeFailed, TreeNotFound, TreeTerminated
 from regrow.client.fold import Change, Fold
+from regrow.core.loading import without_engine
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.result import TreeResult
-from regrow.core.wire import ENGINE_KEY, ErrorType
+from regrow.core.wire import ErrorType
 
 _FIRST_PAGE: Final = 1
 
@@ -135,6 +136,4 @@ async def started_document(client: Client, tree_id: str) -> Any:
     event = await first_event(client, tree_id, first_run)
     payloads = event.workflow_execution_started_event_attributes.input.payloads
     [document] = await client.data_converter.decode(payloads)
-    if isinstance(document, dict):
-        return {key: value for key, value in document.items() if key != ENGINE_KEY}
-    return document
+    return without_engine(document)[0]

@@ -29,7 +29,9 @@ def dependents_of(tasks: Iterable[Task]) -> dict[TaskId, list[tuple[TaskId, bool
     return dependents
 
 
-def enclosing_groups(tasks: Sequence[Task], groups: Mapping[TaskId, object]) -> dict[TaskId, TaskId]:
+def enclosing_groups(
+    tasks: Sequence[Task], groups: Mapping[TaskId, object]
+) -> dict[TaskId, TaskId]:
     """Give the nearest group above every task that is inside one."""
     parents = {task.id: task.parent_id for task in tasks}
     nearest: dict[TaskId, TaskId | None] = {}

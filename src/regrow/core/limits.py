@@ -38,4 +38,4 @@ ROLLOVER_RETRY_EVENTS: Final = 1_000
 ROLLOVER_FORCE_EVENTS: Final = 20_000
 LAST_EVENTS: Final = 45_000
 LAST_BYTES: Final = 45_000_000
-"""Where a run that cannot continue as new gives up by name; the server kills at 51,200 and 50 MB."""
+"""Where a run that cannot continue as new gives up; the server kills at 51,200 and 50 MB."""

@@ -50,7 +50,9 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
     draft = _normalise(document, name)
     head = _read_head(draft)
     tasks = [_read_task(draft, written) for written in draft.tasks]
-    parsed = [(task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task]
+    parsed = [
+        (task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task
+    ]
     problems = [*draft.problems, *graph_problems(parsed)]
     problems += reference_problems(head, parsed)
     refuse_if(_in_document_order(problems, draft))
@@ -59,6 +61,15 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
         **{field: getattr(head, field) for field in TreeHead.model_fields},
         tasks=tuple(task for task, _ in parsed),
     )
+
+
+def without_engine(document: object) -> tuple[object, dict[str, Any]]:
+    """Split what a run handed to its continuation from the document itself."""
+    if not isinstance(document, dict):
+        return document, {}
+    mapping = cast("dict[str, Any]", document)
+    rest = {key: value for key, value in mapping.items() if key != ENGINE_KEY}
+    return rest, dict(mapping.get(ENGINE_KEY) or {})
 
 
 def with_inputs(tree: TaskTree, inputs: Mapping[str, Any]) -> TaskTree:
@@ -178,10 +189,10 @@ def _normal_task(
 def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft: _Draft) -> None:
     """Name the executor as the seed does: `schemas.method`, `params.executor_id`, the name."""
     for key, inner in (("schemas", "method"), ("params", "executor_id")):
-        value = raw.get(key)
-        if value is not None and not isinstance(value, dict):
+        value: Any = raw.get(key) or {}
+        if not isinstance(value, dict):
             draft.problems.append(Problem("shape", (*where, key), "must be a mapping"))
-        elif value and (executor := cast("dict[str, Any]", value).get(inner)):
+        elif executor := cast("dict[str, Any]", value).get(inner):
             task.setdefault("executor", executor)
     title = task.get("name")
     if "executor" in task or not isinstance(title, str) or title == task.get("id"):

@@ -1,7 +1,7 @@
 """The task tree as typed values: one normal form for all the ways to write it."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -115,9 +115,10 @@ class Task(Policy):
     @model_validator(mode="before")
     @classmethod
     def _no_priority_is_normal(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "priority" in value and value["priority"] is None:
-            return {key: item for key, item in value.items() if key != "priority"}
-        return value
+        mapping: dict[str, Any] = cast("Any", value) if isinstance(value, dict) else {}
+        if mapping.get("priority", NORMAL_PRIORITY) is None:
+            return {key: item for key, item in mapping.items() if key != "priority"}
+        return cast("Any", value)
 
     @property
     def title(self) -> str:

@@ -1,7 +1,7 @@
 """Which timeouts and retries a task gets: library < tree < executor < task, field by field."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from regrow.core.models import Policy, RetryPolicy
 from regrow.core.wire import ErrorType
@@ -32,12 +32,16 @@ FOREIGN_SCHEDULE_TO_START: Final = timedelta(minutes=10)
 
 def merged(*layers: Policy) -> Policy:
     """Lay policies over each other, later ones win; error types that are never retried add up."""
-    fields = {name: getattr(layer, name) for layer in layers for name in _set_fields(layer)}
+    fields: dict[str, Any] = {
+        name: getattr(layer, name) for layer in layers for name in _set_fields(layer)
+    }
     retries = [layer.retry for layer in layers]
-    retry = {name: getattr(layer, name) for layer in retries for name in _set_fields(layer)}
+    retry: dict[str, Any] = {
+        name: getattr(layer, name) for layer in retries for name in _set_fields(layer)
+    }
     types = dict.fromkeys(name for layer in retries for name in layer.non_retryable_error_types)
     retry["non_retryable_error_types"] = tuple(types)
-    return Policy(**{**fields, "retry": RetryPolicy(**retry)})
+    return Policy.model_validate({**fields, "retry": RetryPolicy.model_validate(retry)})
 
 
 def described_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
@@ -49,7 +53,7 @@ def described_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
 
 
 def foreign_policy(tree: Policy, task: Policy) -> Policy:
-    """Give the policy of a task on another worker's queue: nobody described it, nobody heartbeats."""
+    """Give the policy of a task on another worker's queue, which nobody described."""
     return merged(_FOREIGN, tree, task)
 
 
@@ -69,9 +73,7 @@ _FOREIGN: Final = LIBRARY.model_copy(
         "heartbeat_timeout": None,
         "schedule_to_start_timeout": FOREIGN_SCHEDULE_TO_START,
         "retry": LIBRARY.retry.model_copy(
-            update={
-                "non_retryable_error_types": (*NEVER_RETRIED, ErrorType.UNKNOWN_EXECUTOR.value)
-            }
+            update={"non_retryable_error_types": (*NEVER_RETRIED, ErrorType.UNKNOWN_EXECUTOR.value)}
         ),
     }
 )

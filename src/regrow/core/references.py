@@ -300,7 +300,8 @@ class _Check:
 
     def _task_message(self, rest: tuple[str, ...]) -> str | None:
         if rest[0] not in self._tasks:
-            return f"there is no task '{rest[0]}'{self._dotted(rest) or suggestion(rest[0], self._tasks)}"
+            hint = self._dotted(rest) or suggestion(rest[0], self._tasks)
+            return f"there is no task '{rest[0]}'{hint}"
         if len(rest) > 1 and rest[1] not in TASK_FIELDS:
             fields = ", ".join(TASK_FIELDS)
             return f"a task has {fields}, not '{rest[1]}'{suggestion(rest[1], TASK_FIELDS)}"

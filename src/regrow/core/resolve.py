@@ -7,7 +7,6 @@ everything about the tree is known.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
 from pydantic import BaseModel, ConfigDict
 
 from regrow.core.graph import children_of, cycle_problems, may_be_group
@@ -152,5 +151,3 @@ def _implied_group_problems(
         parsed: Sequence[tuple[Task, Path]] = [(task, paths[task.id]) for task in tree.tasks]
         problems = reference_problems(tree, parsed, groups)
     return problems
-
-

@@ -22,11 +22,18 @@ class Rollover:
     def holds(self, events: int, size: int, suggested: bool, now: datetime) -> bool:  # noqa: FBT001
         """Tell whether starts are held back now; `suggested` is the server's own opinion."""
         if self._held_since is not None:
-            if events >= limits.ROLLOVER_FORCE_EVENTS or now - self._held_since < limits.ROLLOVER_HOLD:
+            if (
+                events >= limits.ROLLOVER_FORCE_EVENTS
+                or now - self._held_since < limits.ROLLOVER_HOLD
+            ):
                 return True
             self.postpone(events, size)
             return False
-        if events >= self._due_at_events or size >= self._due_at_bytes or (suggested and self._first):
+        if (
+            events >= self._due_at_events
+            or size >= self._due_at_bytes
+            or (suggested and self._first)
+        ):
             self._held_since = now
         return self._held_since is not None
 
@@ -41,7 +48,7 @@ class Rollover:
         return self._due_at_events == limits.ROLLOVER_EVENTS
 
     def postpone(self, events: int, size: int) -> None:
-        """Let starts go on and try again later: something runs too long, or is too large to hand over."""
+        """Let starts go on and try again later: a task runs too long, or the state is too large."""
         self._held_since = None
         self._due_at_events = events + limits.ROLLOVER_RETRY_EVENTS
         self._due_at_bytes = size + limits.ROLLOVER_BYTES

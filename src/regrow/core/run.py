@@ -66,7 +66,7 @@ class TreeRun:
         }
         self.tasks = {task.id: task for task in tree.tasks}
         self.records = {task.id: Record() for task in tree.tasks}
-        self.counts = {status: 0 for status in Status} | {Status.PENDING: len(self.records)}
+        self.counts = dict.fromkeys(Status, 0) | {Status.PENDING: len(self.records)}
         self.dependents = dependents_of(tree.tasks)
         self.children = children_of(tree.tasks)
         self.grouped = enclosing_groups(tree.tasks, plan.groups)

@@ -4,11 +4,11 @@ Results that nothing pending will read stay behind in the finished run's history
 """
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from regrow.core.inputs import Inputs
-from regrow.core.models import Json, TaskId
+from regrow.core.models import TaskId
 from regrow.core.outcome import Because, Outcome
 from regrow.core.references import compile_template, condition
 from regrow.core.run import Record, TreeRun
@@ -21,7 +21,7 @@ _LETTERS: Final = {
     Status.SKIPPED: "s",
 }
 _STATUSES: Final = {letter: status for status, letter in _LETTERS.items()}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def take_snapshot(run: TreeRun) -> dict[str, Any]:
@@ -40,8 +40,10 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
             results[task_id] = [end.result, dict(end.metadata)]
         if note := _note(end):
             notes[task_id] = note
-    sleeping = {task_id: [_millis(run.records[task_id].started_at), _millis(until)]
-                for task_id, until in run.sleeping.items()}
+    sleeping = {
+        task_id: [_millis(run.records[task_id].started_at), _millis(until)]
+        for task_id, until in run.sleeping.items()
+    }
     return {"ended": ended, "results": results, "notes": notes, "sleeping": sleeping}
 
 
@@ -53,14 +55,21 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         note = snapshot["notes"].get(task_id, {})
         because = Because(**note["because"]) if note.get("because") else None
         outcome = Outcome(
-            status, result, note.get("error"), note.get("error_type"),
-            note.get("metadata", metadata), because, attempts,
+            status,
+            result,
+            note.get("error"),
+            note.get("error_type"),
+            note.get("metadata", metadata),
+            because,
+            attempts,
         )
         omitted = status is Status.COMPLETED and task_id not in snapshot["results"]
         record = Record(status, outcome, _moment(started), _moment(finished), omitted)
         run.restore(task_id, record)
     for task_id, (started, until) in snapshot["sleeping"].items():
-        run.restore_sleep(task_id, cast("datetime", _moment(started)), cast("datetime", _moment(until)))
+        run.restore_sleep(
+            task_id, cast("datetime", _moment(started)), cast("datetime", _moment(until))
+        )
 
 
 def _needed_results(run: TreeRun) -> Iterator[TaskId]:

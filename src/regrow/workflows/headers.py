@@ -1,6 +1,5 @@
 """The `regrow` header: what an executor may know of its task beyond workflow and activity id."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import temporalio.api.common.v1
@@ -32,5 +31,5 @@ class _Outbound(WorkflowOutboundInterceptor):
 
 
 def _header(user_id: str) -> temporalio.api.common.v1.Payload:
-    said: Mapping[str, str] = {"user_id": user_id}
+    said: dict[str, str] = {"user_id": user_id}
     return workflow.payload_converter().to_payload(said)

@@ -15,7 +15,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from regrow.core import limits
-from regrow.core.loading import load
+from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.resolve import Description, executor_ids, resolve
@@ -124,7 +124,7 @@ class TaskTreeWorkflow:
     # --- starting
 
     def _start_what_can(self) -> bool:
-        """Start ready tasks; tells whether the limits of one workflow task left some for the next."""
+        """Start ready tasks; tells whether some are left for the next workflow task."""
         if self._holding():
             return False
         started, size = 0, 0
@@ -220,7 +220,7 @@ class TaskTreeWorkflow:
     # --- handing over to a fresh run
 
     def _holding(self) -> bool:
-        """Hold back starts while the history is due to be left behind; leave it once nothing runs."""
+        """Hold back starts when the history is due to be left, and leave it once nothing runs."""
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if self._rollover.is_last(events, size):
@@ -246,7 +246,10 @@ class TaskTreeWorkflow:
             return
         engine = {**self._engine, "snapshot": take_snapshot(self._tree_run)}
         document = {**self._tree_run.plan.tree.as_document(), ENGINE_KEY: engine}
-        if json_size(engine) <= limits.MAX_ENGINE_BYTES and json_size(document) <= limits.MAX_PAYLOAD:
+        if (
+            json_size(engine) <= limits.MAX_ENGINE_BYTES
+            and json_size(document) <= limits.MAX_PAYLOAD
+        ):
             workflow.continue_as_new(document)
 
     def _give_up(self, events: int, size: int) -> None:
@@ -274,10 +277,8 @@ class TaskTreeWorkflow:
 def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     """Split the engine's part from the document and check the rest."""
     engine: dict[str, Any] = {}
-    if isinstance(document, dict) and workflow.info().continued_run_id:
-        mapping = cast("Mapping[str, Any]", document)
-        engine = dict(mapping.get(ENGINE_KEY, {}))
-        document = {key: value for key, value in mapping.items() if key != ENGINE_KEY}
+    if workflow.info().continued_run_id:  # else whoever started it has no business there
+        document, engine = without_engine(document)
     return engine, load(document)
 
 
