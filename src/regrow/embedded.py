@@ -12,7 +12,7 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,23 +90,24 @@ def temporal_binary() -> str:
 
 @asynccontextmanager
 async def embedded_server(
-    *, db: Path | None = None, port: int = 0, ui_port: int = 0
+    *, db: Path | None = None, port: int = 0, ui_port: int = 0, options: Sequence[str] = ()
 ) -> AsyncGenerator[EmbeddedServer]:
     """Run a local server with its Web UI for as long as the block lasts.
 
-    `db` keeps the state in a file; ports default to free ones. Raises `EmbeddedServerError`.
+    `db` keeps the state in a file; ports default to free ones; further `options` are those of
+    `temporal server start-dev`. Raises `EmbeddedServerError`.
     """
     binary = temporal_binary()
     for wanted in (port, ui_port):
         if wanted and not _is_free(wanted):
             raise EmbeddedServerError(f"port {wanted} is in use; choose another")
     port, ui_port = port or _free_port(), ui_port or _free_port()
-    options = ["--port", str(port), "--ui-port", str(ui_port), *_SERVER_OPTIONS]
+    command = ["--port", str(port), "--ui-port", str(ui_port), *_SERVER_OPTIONS, *options]
     if db is not None:
         db.parent.mkdir(parents=True, exist_ok=True)
-        options += ["--db-filename", str(db), *_FILE_OPTIONS]
+        command += ["--db-filename", str(db), *_FILE_OPTIONS]
     with tempfile.TemporaryFile() as output:
-        process = await _spawn(binary, options, output)
+        process = await _spawn(binary, command, output)
         try:
             client = await _connected(process, f"{_HOST}:{port}", output)
             yield EmbeddedServer(f"{_HOST}:{port}", f"http://{_HOST}:{ui_port}", client)

@@ -218,10 +218,10 @@ def _resolve_names(draft: _Draft) -> None:
 
 
 def _edge_by_id(edge: Any, ids_by_name: dict[str, list[str]], where: Path, draft: _Draft) -> Any:
-    if not isinstance(edge, dict) or "id" in edge or not isinstance(edge.get("name"), str):
-        return cast("Any", edge)
-    named = cast("dict[str, Any]", edge)
-    name = named["name"]
+    named = cast("dict[str, Any]", edge) if isinstance(edge, dict) else {}
+    name = named.get("name")
+    if "id" in named or not isinstance(name, str):
+        return edge
     ids = ids_by_name.get(name, [name])
     if len(ids) > 1:
         message = f"'{name}' is the name of several tasks ({', '.join(ids)}); use the id"

@@ -1,0 +1,266 @@
+"""`command`: one program as a task, without a shell.
+
+The operator of a worker lists the programs that may run; a document cannot add to them. Each runs
+in a process group of its own, and nothing of that group outlives the task: not after a cancel, not
+after a timeout, and not after the program's own end. Only a worker that is killed outright cannot
+keep this promise.
+"""
+
+import asyncio
+import codecs
+import errno
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from regrow.core.durations import Duration
+from regrow.core.limits import KIB, MAX_PAYLOAD, MIB
+from regrow.core.wire import ErrorType
+from regrow.executors import TaskContext, TaskError, executor_register
+from regrow.settings import load_settings
+
+COMMAND_FAILED: Final = "command_failed"
+NOT_FOUND: Final = "not_found"
+
+_INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
+_LOADER: Final = ("LD_", "DYLD_")
+
+_GRACE = 2.0
+"""Between asking a group to end and ending it."""
+_LAST_WORDS = 1.0
+"""For output that is still in a pipe; one that a stray process holds open never ends."""
+_REAP = 5.0
+_GLANCE = 0.02
+
+_TAIL = 2_000
+_LAST_LINE = 200
+_MAX_JSON = MAX_PAYLOAD - 8 * KIB
+"""What both outputs may take as JSON, so that a program that has run isn't failed by its output."""
+
+_MISSING: Final = (errno.ENOENT, errno.ENOTDIR)
+_UNSTARTABLE: Final = (errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.E2BIG, errno.ELOOP)
+
+
+def _not_for_the_loader(name: str) -> str:
+    if name.startswith(_LOADER):
+        message = "{name} would put other code into an allowed program; allow a script that sets it"
+        raise PydanticCustomError("env", message, {"name": name})
+    return name
+
+
+Text = Annotated[str, Field(coerce_numbers_to_str=True, pattern=r"^[^\x00]*$")]
+Variable = Annotated[str, Field(pattern=r"^[^=\x00]+$"), AfterValidator(_not_for_the_loader)]
+
+
+class Command(BaseModel):
+    """What to run, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    argv: Annotated[list[Text], Field(min_length=1)]
+    """The program, by name or absolute path, and its arguments. No shell reads them."""
+    env: dict[Variable, Text] = Field(default_factory=dict)
+    """Added to `PATH`, `HOME`, `LANG` and `TZ` of the worker; it gets no other variable."""
+    cwd: Text | None = None
+    """The working directory; default: the worker's."""
+    stdin: str | None = None
+    """Text for its standard input; default: an empty one."""
+    timeout: Duration | None = None
+    """How long it may run; the task's own timeouts hold as well."""
+    max_output: Annotated[int, Field(ge=0, le=MIB)] = 256 * KIB
+    """Bytes of each output that are kept; it may write more."""
+    check: bool = True
+    """Whether an exit code other than 0 fails the task."""
+    retryable_exit_codes: list[int] = Field(default_factory=list)
+    """Exit codes that are worth another attempt; -9 means killed by signal 9."""
+
+
+class CommandResult(BaseModel):
+    """How it ended, and what it wrote."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    exit_code: int
+    """Negative: the signal that ended it."""
+    stdout: str
+    stderr: str
+    truncated: bool
+    """Whether either output lost its end."""
+
+
+@executor_register("command", heartbeat_timeout="30s", tags=("process",))
+async def command(inputs: Command, context: TaskContext) -> CommandResult:
+    """Run one program and return its exit code and output.
+
+    It must be listed in `REGROW_COMMAND_ALLOW`, which is read at each call: a bare name allows
+    that name, looked up on the worker's PATH; an absolute path allows that path. To allow a program
+    is to allow whatever it can be told to do. Safe to repeat if the program is: a worker that
+    dies runs it again, and may leave the first one running. A cancel or a timeout sends SIGTERM to
+    its whole process group, and SIGKILL two seconds later; so does its own end, to what it left.
+    """
+    program = _allowed_program(inputs.argv[0], load_settings().command_allow)
+    process = await _run(program, inputs)
+    if not process.exited.done():
+        context.log.warning("command.stray", program=program, pid=process.transport.get_pid())
+    name = Path(program).name
+    if not process.in_time:
+        raise _timed_out(name, inputs, process)
+    exit_code = cast("int", process.transport.get_returncode())
+    if inputs.check and exit_code != 0:
+        raise _failed(name, exit_code, inputs, process)
+    return _result(exit_code, process)
+
+
+def _allowed_program(name: str, allowed: Sequence[str]) -> str:
+    """Give the absolute path of a program that may run, or raise `TaskError`."""
+    if "/" not in name and name in allowed:
+        found = shutil.which(name)
+        if found is None:
+            raise TaskError(f"there is no program '{name}' on PATH", error_type=NOT_FOUND)
+        return str(Path(found).absolute())  # PATH may hold relative folders, and `cwd` may differ
+    if name.startswith("/"):
+        place = _place(name)
+        if any(entry.startswith("/") and _place(entry) == place for entry in allowed):
+            return str(place)
+    hint = "" if name.startswith("/") or "/" not in name else " (by its name or absolute path)"
+    message = (
+        f"this worker may not run '{name}'; its operator allows it by listing it in"
+        f" REGROW_COMMAND_ALLOW{hint}"
+    )
+    raise TaskError(message, error_type=ErrorType.NOT_ALLOWED)
+
+
+def _place(path: str) -> Path:
+    """Resolve the folder but not the last name, which may be a link to a program of many names.
+
+    `/bin/ls` and `/bin/sh` can both be links to busybox; to allow one is not to allow the other.
+    """
+    return Path(path).parent.resolve() / Path(path).name
+
+
+class _Capture:
+    """The beginning of an output, and its last bytes for an error."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = bytearray()
+        self._tail = b""
+        self._size = 0
+
+    def take(self, data: bytes) -> None:
+        self._kept += data[: self._most - len(self._kept)]
+        self._tail = (self._tail + data)[-_TAIL:]
+        self._size += len(data)
+
+    @property
+    def truncated(self) -> bool:
+        return self._size > self._most
+
+    @property
+    def text(self) -> str:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        return decoder.decode(self._kept, final=not self.truncated)  # no half character at the cut
+
+    @property
+    def tail(self) -> str:
+        return self._tail.decode(errors="replace")
+
+
+class _Process(asyncio.SubprocessProtocol):
+    """A running program and its group.
+
+    asyncio's own `Process.wait` waits for the pipes too, and so for whoever inherited them; this
+    keeps the end of the program and the end of its output apart.
+    """
+
+    transport: asyncio.SubprocessTransport
+
+    def __init__(self, most: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.stdout, self.stderr = _Capture(most), _Capture(most)
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.in_time = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        (self.stdout if fd == 1 else self.stderr).take(data)
+
+    def process_exited(self) -> None:
+        self.exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.closed.set_result(None)
+
+    async def watch(self, stop: asyncio.Future[None], timeout: float | None) -> None:
+        """Wait for the end of the program, its time, or a wish to stop."""
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait([self.exited, stop], timeout=timeout, return_when=first)
+        self.in_time = self.exited.done() or stop.done()
+        if self.exited.done():
+            await asyncio.wait([self.closed], timeout=_LAST_WORDS)
+
+    async def end(self) -> None:
+        """End whatever is left of the group, and let go of the pipes."""
+        if self._signal(signal.SIGTERM) and not await self._is_gone(_GRACE):
+            self._signal(signal.SIGKILL)
+        await asyncio.wait([self.exited], timeout=_REAP)
+        await asyncio.wait([self.closed], timeout=_LAST_WORDS)
+        self.transport.close()
+
+    async def _is_gone(self, patience: float) -> bool:
+        """Look again and again: nobody tells when a group is empty."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        while self._signal(0):
+            if loop.time() > until:
+                return False
+            await asyncio.sleep(_GLANCE)
+        return True
+
+    def _signal(self, number: int) -> bool:
+        """Send to all of the group; False if there is nobody it could reach.
+
+        The group has the id of the program, which isn't given away again while anyone is in it.
+        """
+        try:
+            os.killpg(self.transport.get_pid(), number)
+        except (ProcessLookupError, PermissionError):  # the latter: zombies only (macOS), or sudo
+            return False
+        return True
+
+
+async def _run(program: str, inputs: Command) -> _Process:
+    """Run to the end; a cancel, however often it comes, waits until the group is ended."""
+    stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    running = asyncio.create_task(_supervise(program, inputs, stop))
+    cancel: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancel = error
+            if not stop.done():
+                stop.set_result(None)
+    if cancel is None:
+        return running.result()
+    if not running.cancelled():
+        running.exception()  # seen; the cancel is what counts
+    raise cancel
+
+
+async def _supervise(program: str, inputs: Command, stop: asyncio.Future[None]) -> _Process:
+    async with _Stdin(inputs.stdin) as stdin:
+        process = await _start(program, inputs, stdin)
+        ...
