@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.e2e.command import Shell, answers, free_port, interrupt, wait_until
 
 
@@ -79,7 +78,9 @@ def test_a_killed_worker_loses_nothing_and_repeats_only_what_was_in_flight(dev: 
 
 
 def test_a_worker_stops_on_sigterm_after_its_tasks_have_ended(dev: Dev) -> None:
-    tree = dev.write("tree.yaml", "name: g\ntasks: [{id: a, executor: write_line, inputs: {seconds: 2}}]\n")
+    tree = dev.write(
+        "tree.yaml", "name: g\ntasks: [{id: a, executor: write_line, inputs: {seconds: 2}}]\n"
+    )
     with start_worker(dev) as worker:
         dev.run("start", tree, "-w", "graceful")
         wait_until(lambda: bool(dev.log()))

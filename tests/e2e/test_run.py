@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.e2e.command import Shell, alive, children_of, free_port, interrupt, wait_until
 
 
@@ -27,7 +26,9 @@ def tasks(count: int, after: Any = lambda at: []) -> list[dict[str, Any]]:
 
 
 def test_a_completed_tree_exits_0_and_prints_the_result_alone(shell: Shell) -> None:
-    tree = shell.write("tree.json", {"name": "two", "tasks": tasks(2, lambda at: ["t0"] if at else [])})
+    tree = shell.write(
+        "tree.json", {"name": "two", "tasks": tasks(2, lambda at: ["t0"] if at else [])}
+    )
 
     done = shell.run("run", tree, "--executors", shell.executors, "-o", "json")
 
@@ -46,7 +47,13 @@ def test_a_completed_tree_exits_0_and_prints_the_result_alone(shell: Shell) -> N
 def test_a_failed_tree_exits_3_with_its_result(shell: Shell) -> None:
     tree = shell.write(
         "tree.json",
-        {"name": "f", "tasks": [{"id": "a", "executor": "fail"}, {"id": "b", "executor": "noop", "dependencies": ["a"]}]},
+        {
+            "name": "f",
+            "tasks": [
+                {"id": "a", "executor": "fail"},
+                {"id": "b", "executor": "noop", "dependencies": ["a"]},
+            ],
+        },
     )
 
     done = shell.run("run", tree, "--executors", shell.executors, "-o", "json")
@@ -87,7 +94,10 @@ def test_an_unknown_executor_is_refused_with_its_line(shell: Shell) -> None:
     done = shell.run("run", tree, "--executors", shell.executors)
 
     assert done.returncode == 2
-    assert f"{tree}:4:5: tasks[0].executor: no worker has the executor 'nop'; did you mean 'noop'?" in done.stderr
+    assert (
+        f"{tree}:4:5: tasks[0].executor: no worker has the executor 'nop'; did you mean 'noop'?"
+        in done.stderr
+    )
 
 
 def test_inputs_are_set_with_their_types(shell: Shell) -> None:
@@ -98,7 +108,16 @@ def test_inputs_are_set_with_their_types(shell: Shell) -> None:
     )
 
     done = shell.run(
-        "run", tree, "--executors", shell.executors, "-o", "json", "--set", "user=12", "--set", "limit=3"
+        "run",
+        tree,
+        "--executors",
+        shell.executors,
+        "-o",
+        "json",
+        "--set",
+        "user=12",
+        "--set",
+        "limit=3",
     )
     refused = shell.run("run", tree, "--set", "usr=1", "--set", "limit=many")
 
@@ -140,7 +159,9 @@ def test_a_configured_server_that_does_not_answer_is_an_error(shell: Shell) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything(shell: Shell, number: int) -> None:
-    tree = shell.write("tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 60}}]\n")
+    tree = shell.write(
+        "tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 60}}]\n"
+    )
     with shell.running("run", tree, "--executors", shell.executors) as process:
         lines = iter(process.stderr or ())
         assert any("a started" in line for line in lines)
@@ -154,7 +175,9 @@ def test_a_signal_stops_everything(shell: Shell, number: int) -> None:
 
 
 def test_a_killed_command_leaves_no_server_behind(shell: Shell) -> None:
-    tree = shell.write("tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 60}}]\n")
+    tree = shell.write(
+        "tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 60}}]\n"
+    )
     with shell.running("run", tree, "--executors", shell.executors) as process:
         assert any("a started" in line for line in iter(process.stderr or ()))
         server = children_of(process.pid)
@@ -166,7 +189,18 @@ def test_a_killed_command_leaves_no_server_behind(shell: Shell) -> None:
 
 def test_state_in_a_file_survives_the_command(shell: Shell) -> None:
     tree = shell.write("tree.yaml", "name: g\ntasks: [{id: a, executor: write_line}]\n")
-    again = ("run", tree, "--executors", shell.executors, "--db", "state.db", "-w", "kept", "-o", "json")
+    again = (
+        "run",
+        tree,
+        "--executors",
+        shell.executors,
+        "--db",
+        "state.db",
+        "-w",
+        "kept",
+        "-o",
+        "json",
+    )
 
     first, second = shell.run(*again), shell.run(*again)
 
@@ -176,7 +210,9 @@ def test_state_in_a_file_survives_the_command(shell: Shell) -> None:
 
 
 def test_a_wait_limit_exits_5(shell: Shell) -> None:
-    tree = shell.write("tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 30}}]\n")
+    tree = shell.write(
+        "tree.yaml", "name: g\ntasks: [{id: a, executor: nap, inputs: {seconds: 30}}]\n"
+    )
 
     done = shell.run("run", tree, "--executors", shell.executors, "--timeout", "1s")
 
@@ -191,7 +227,12 @@ def test_a_wait_limit_exits_5(shell: Shell) -> None:
         ("a chain of 300", tasks(300, lambda at: [f"t{at - 1}"] if at else [])),
         (
             "10 layers of 50",
-            tasks(500, lambda at: [f"t{at - 50 - at % 50 + (at + k) % 50}" for k in (0, 1, 7)] if at >= 50 else []),
+            tasks(
+                500,
+                lambda at: (
+                    [f"t{at - 50 - at % 50 + (at + k) % 50}" for k in (0, 1, 7)] if at >= 50 else []
+                ),
+            ),
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -207,7 +248,9 @@ def test_large_trees_complete(shell: Shell, name: str, document: list[dict[str, 
 
 def test_the_branches_of_a_diamond_overlap(shell: Shell) -> None:
     branches = [{"id": name, "executor": "nap", "dependencies": ["s"]} for name in "xyz"]
-    tree = shell.write("tree.json", {"name": "d", "tasks": [{"id": "s", "executor": "nap"}, *branches]})
+    tree = shell.write(
+        "tree.json", {"name": "d", "tasks": [{"id": "s", "executor": "nap"}, *branches]}
+    )
 
     done = shell.run("run", tree, "--executors", shell.executors, "-o", "json")
 
@@ -219,7 +262,9 @@ def test_the_branches_of_a_diamond_overlap(shell: Shell) -> None:
 
 
 def test_the_exit_code_comes_out_right_every_time(shell: Shell) -> None:
-    tree = shell.write("tree.yaml", "name: f\ntasks: [{id: a, executor: fail}, {id: b, executor: noop}]\n")
+    tree = shell.write(
+        "tree.yaml", "name: f\ntasks: [{id: a, executor: fail}, {id: b, executor: noop}]\n"
+    )
 
     def once(_: int) -> int:
         return shell.run("run", tree, "--executors", shell.executors, "-o", "json").returncode

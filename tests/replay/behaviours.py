@@ -76,7 +76,9 @@ BEHAVIOURS: Final[dict[str, Document]] = {
         task("final", "give", optional("primary"), optional("fallback", into="value")),
     ),
     "an_allowed_failure_still_skips_what_requires_it": tree(
-        task("a", "fail", allow_failure=True), task("b", "give", "a"), task("c", "give", optional("b"))
+        task("a", "fail", allow_failure=True),
+        task("b", "give", "a"),
+        task("c", "give", optional("b")),
     ),
     "a_task_is_tried_again": tree(task("a", "fail_twice"), task("b", "give", "a")),
     "a_timeout_is_an_error": tree(
@@ -171,7 +173,9 @@ CONTINUED: Final[dict[str, Document]] = {
 """Recorded on a server that suggests to continue as new after 100 events."""
 
 
-async def run_once(client: TreeClient, document: Document, id: str, steer: Steer | None) -> TreeHandle:
+async def run_once(
+    client: TreeClient, document: Document, id: str, steer: Steer | None
+) -> TreeHandle:
     """Run to whatever end; started as a stock tool would, so that bad documents get there."""
     await client.client.start_workflow("TaskTree", document, id=id, task_queue=client.task_queue)
     handle = client.get(id)

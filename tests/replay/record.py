@@ -6,12 +6,12 @@ import logging
 from pathlib import Path
 
 from temporalio.client import WorkflowHistory
+from tests.replay.behaviours import BEHAVIOURS, CONTINUED, EXECUTORS, STEERED, run_once
 
 from regrow.client import TreeClient, TreeHandle
 from regrow.embedded import embedded_server
 from regrow.logs import configure_logs
 from regrow.testing import worker_env
-from tests.replay.behaviours import BEHAVIOURS, CONTINUED, EXECUTORS, STEERED, run_once
 
 HISTORIES = Path(__file__).parent / "histories"
 SUGGEST_AFTER_100 = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=100")

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
+from tests.replay.behaviours import BEHAVIOURS, CONTINUED, STEERED
+from tests.replay.record import HISTORIES
 
 from regrow.core import frontier, run
 from regrow.core.graph import dependents_of
-from regrow.core.wire import Status
 from regrow.plugin import RegrowPlugin
-from tests.replay.behaviours import BEHAVIOURS, CONTINUED, STEERED
-from tests.replay.record import HISTORIES
 
 FILES = sorted(HISTORIES.glob("*.json"))
 

@@ -9,12 +9,12 @@ keep this promise.
 import asyncio
 import codecs
 import errno
-import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import subprocess
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final, cast
 
@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from regrow.core.durations import Duration
 from regrow.core.limits import KIB, MAX_PAYLOAD, MIB
+from regrow.core.result import json_size
 from regrow.core.wire import ErrorType
 from regrow.executors import TaskContext, TaskError, executor_register
 from regrow.settings import load_settings
@@ -79,7 +80,7 @@ class Command(BaseModel):
     """Bytes of each output that are kept; it may write more."""
     check: bool = True
     """Whether an exit code other than 0 fails the task."""
-    retryable_exit_codes: list[int] = Field(default_factory=list)
+    retryable_exit_codes: list[int] = Field(default_factory=list[int])
     """Exit codes that are worth another attempt; -9 means killed by signal 9."""
 
 
@@ -107,9 +108,7 @@ async def command(inputs: Command, context: TaskContext) -> CommandResult:
     its whole process group, and SIGKILL two seconds later; so does its own end, to what it left.
     """
     program = _allowed_program(inputs.argv[0], load_settings().command_allow)
-    process = await _run(program, inputs)
-    if not process.exited.done():
-        context.log.warning("command.stray", program=program, pid=process.transport.get_pid())
+    process = await _run(program, inputs, context)
     name = Path(program).name
     if not process.in_time:
         raise _timed_out(name, inputs, process)
@@ -203,10 +202,10 @@ class _Process(asyncio.SubprocessProtocol):
         del exc
         self.closed.set_result(None)
 
-    async def watch(self, stop: asyncio.Future[None], timeout: float | None) -> None:
+    async def watch(self, stop: asyncio.Future[None], limit: float | None) -> None:
         """Wait for the end of the program, its time, or a wish to stop."""
         first = asyncio.FIRST_COMPLETED
-        await asyncio.wait([self.exited, stop], timeout=timeout, return_when=first)
+        await asyncio.wait([self.exited, stop], timeout=limit, return_when=first)
         self.in_time = self.exited.done() or stop.done()
         if self.exited.done():
             await asyncio.wait([self.closed], timeout=_LAST_WORDS)
@@ -241,10 +240,10 @@ class _Process(asyncio.SubprocessProtocol):
         return True
 
 
-async def _run(program: str, inputs: Command) -> _Process:
+async def _run(program: str, inputs: Command, context: TaskContext) -> _Process:
     """Run to the end; a cancel, however often it comes, waits until the group is ended."""
     stop: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    running = asyncio.create_task(_supervise(program, inputs, stop))
+    running = asyncio.create_task(_supervise(program, inputs, context, stop))
     cancel: asyncio.CancelledError | None = None
     while not running.done():
         try:
@@ -260,7 +259,112 @@ async def _run(program: str, inputs: Command) -> _Process:
     raise cancel
 
 
-async def _supervise(program: str, inputs: Command, stop: asyncio.Future[None]) -> _Process:
-    async with _Stdin(inputs.stdin) as stdin:
+async def _supervise(
+    program: str, inputs: Command, context: TaskContext, stop: asyncio.Future[None]
+) -> _Process:
+    limit = inputs.timeout.total_seconds() if inputs.timeout else None
+    async with _stdin(inputs.stdin) as stdin:
         process = await _start(program, inputs, stdin)
-        ...
+        try:
+            await process.watch(stop, limit)
+        finally:
+            await process.end()
+            if not process.exited.done():  # stuck in the kernel, or another user's by now
+                pid = process.transport.get_pid()
+                context.log.warning("command.stray", program=program, pid=pid)
+    return process
+
+
+async def _start(program: str, inputs: Command, stdin: int) -> _Process:
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    try:
+        _, process = await asyncio.get_running_loop().subprocess_exec(
+            lambda: _Process(inputs.max_output),
+            program,
+            *inputs.argv[1:],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=inputs.cwd,
+            env={**inherited, **inputs.env},
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.errno not in (*_MISSING, *_UNSTARTABLE):
+            raise  # the machine is short of something; retried by policy
+        folder = inputs.cwd is not None and error.filename == inputs.cwd
+        what = f"work in '{inputs.cwd}'" if folder else f"run '{program}'"
+        message = f"cannot {what}: {os.strerror(error.errno)}"
+        error_type = NOT_FOUND if error.errno in _MISSING else COMMAND_FAILED
+        raise TaskError(message, error_type=error_type) from None
+    return process
+
+
+@asynccontextmanager
+async def _stdin(text: str | None) -> AsyncGenerator[int]:
+    """Give something to read the text from.
+
+    A pipe of our own: asyncio's is a socket on Python 3.11, which `/dev/stdin` cannot open.
+    """
+    if text is None:
+        yield subprocess.DEVNULL
+        return
+    read_end, write_end = os.pipe()
+    try:
+        pipe = os.fdopen(write_end, "wb", buffering=0)
+        feed, _ = await asyncio.get_running_loop().connect_write_pipe(asyncio.BaseProtocol, pipe)
+        feed.write(text.encode(errors="replace"))
+        feed.write_eof()
+        try:
+            yield read_end
+        finally:
+            if feed.get_write_buffer_size():  # nobody wanted all of it
+                feed.abort()
+    finally:
+        os.close(read_end)
+
+
+def _timed_out(name: str, inputs: Command, process: _Process) -> TaskError:
+    limit = inputs.timeout.total_seconds() if inputs.timeout else 0
+    return TaskError(
+        f"{name} was stopped: it ran longer than its timeout of {limit:g}s",
+        error_type=ErrorType.TIMEOUT,
+        retryable=True,
+        stdout_tail=process.stdout.tail,
+        stderr_tail=process.stderr.tail,
+    )
+
+
+def _failed(name: str, exit_code: int, inputs: Command, process: _Process) -> TaskError:
+    how = f"exited with code {exit_code}"
+    if exit_code < 0:
+        how = f"was ended by signal {-exit_code} ({signal.strsignal(-exit_code) or 'unknown'})"
+    last_line = process.stderr.tail.strip().rpartition("\n")[2][:_LAST_LINE]
+    return TaskError(
+        f"{name} {how}: {last_line}" if last_line else f"{name} {how}",
+        error_type=COMMAND_FAILED,
+        retryable=exit_code in inputs.retryable_exit_codes,
+        exit_code=exit_code,
+        stdout_tail=process.stdout.tail,
+        stderr_tail=process.stderr.tail,
+    )
+
+
+def _result(exit_code: int, process: _Process) -> CommandResult:
+    """Cut what history cannot hold rather than fail: the program has run."""
+    stderr = _fitting(process.stderr.text, _MAX_JSON // 2)
+    stdout = _fitting(process.stdout.text, _MAX_JSON - json_size(stderr))
+    cut = len(stdout) < len(process.stdout.text) or len(stderr) < len(process.stderr.text)
+    return CommandResult(
+        exit_code=exit_code,
+        stdout=stdout,
+        stderr=stderr,
+        truncated=cut or process.stdout.truncated or process.stderr.truncated,
+    )
+
+
+def _fitting(text: str, most: int) -> str:
+    """Shorten until the JSON fits; escapes and replaced bytes take more than they did."""
+    while (size := json_size(text)) > most:
+        text = text[: len(text) * most // size]
+    return text

@@ -3,8 +3,8 @@
 Facts come in (`settle`), decisions go out (`unblocked`, `ready`). This module knows no Temporal, no
 clock and no I/O, so one rule serves the workflow, the reader of histories and the tests.
 
-A task is unblocked once every dependency has settled and every required one completed; a group
-also waits for its members. A required dependency that did not complete skips its dependent at once
+A task is unblocked once every dependency has settled and every required one completed; it also
+waits for whatever its expressions name further up, and a group for its members. A required dependency that did not complete skips its dependent at once
 (a group once its members have settled), and the skip travels on. What is unblocked and needs a
 worker is put in line by (priority, position in the document).
 """
@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 
 from regrow.core.graph import dependents_of, enclosing_groups
 from regrow.core.models import Task, TaskId
+from regrow.core.references import named_tasks
 from regrow.core.wire import Status
 
 
@@ -30,9 +31,16 @@ class Frontier:
         self._waiting = {task.id: len(task.dependencies) for task in tasks}
         for group in self._group_of.values():
             self._waiting[group] += 1
+        self._readers = _readers(tasks)
+        self._reading = dict.fromkeys(self._waiting, 0)
+        for readers in self._readers.values():
+            for reader in readers:
+                self._reading[reader] += 1
         self._blocked: dict[TaskId, bool] = {}
         self._settled: dict[TaskId, Status] = {}
-        self._unblocked = deque(task.id for task in tasks if not self._waiting[task.id])
+        self._unblocked = deque(
+            task.id for task in tasks if not self._waiting[task.id] + self._reading[task.id]
+        )
         self._line: list[tuple[int, int, TaskId]] = []
 
     @property
@@ -81,20 +89,36 @@ class Frontier:
         for dependent, required in self._dependents.get(ended, ()):
             if required and not completed:
                 self._blocked[dependent] = True
-            if self._released(dependent):
+            if self._released(dependent, self._waiting):
                 yield dependent
         group = self._group_of.get(ended)
-        if group is not None and self._released(group):
+        if group is not None and self._released(group, self._waiting):
             yield group
+        for reader in self._readers.get(ended, ()):
+            self._released(reader, self._reading)
 
-    def _released(self, waiter: TaskId) -> bool:
+    def _released(self, waiter: TaskId, waits: dict[TaskId, int]) -> bool:
         """Count one wait less; tells whether the waiter is skipped now, else lets it go on."""
-        self._waiting[waiter] -= 1
+        waits[waiter] -= 1
         if waiter in self._settled:
             return False
-        last = not self._waiting[waiter]
         if waiter in self._blocked:
-            return last or waiter not in self._groups
-        if last:
+            return waiter not in self._groups or not self._waiting[waiter]
+        if not self._waiting[waiter] and not self._reading[waiter]:
             self._unblocked.append(waiter)
         return False
+
+
+def _readers(tasks: Sequence[Task]) -> dict[TaskId, list[TaskId]]:
+    """Who looks at a task's end without depending on it.
+
+    A skipped dependency settles before what is above it does; without this wait an expression
+    would see a task further up running or ended, as chance has it.
+    """
+    readers: dict[TaskId, list[TaskId]] = {}
+    for task in tasks:
+        direct = {edge.id: True for edge in task.dependencies}
+        for named in named_tasks(task):
+            if named not in direct:
+                readers.setdefault(named, []).append(task.id)
+    return readers

@@ -110,7 +110,7 @@ def compile_expression(text: str) -> Expression:
     except (jmespath.exceptions.JMESPathError, RecursionError) as error:
         # The library's message draws the place under the text, on three lines.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"cannot read '{text}': {reason.rstrip(':')}{_quoting_hint(text)}"
+        message = f"cannot read '{text}': {reason.rstrip(':')}{_hint(text)}"
         raise ExpressionError(message) from error
     return Expression(text, compiled, names)
 
@@ -174,7 +174,15 @@ def _as_text(expression: Expression, value: Json) -> str:
     if value is None:
         message = f"{expression.text}: is null, which text cannot hold"
         raise ExpressionError(message)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def named_tasks(task: Task) -> tuple[TaskId, ...]:
+    """Give the tasks that a checked task's expressions look at, each once."""
+    expressions = list(compile_template(task.inputs).expressions)
+    if task.when is not None:
+        expressions.append(condition(task.when))
+    return tuple(dict.fromkeys(name for each in expressions for name in each.tasks))
 
 
 def _names(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -212,7 +220,9 @@ def _rooted(path: tuple[str, ...]) -> tuple[str, ...]:
     return path
 
 
-def _quoting_hint(text: str) -> str:
+def _hint(text: str) -> str:
+    if re.search(r"!\s*tasks\b", text):
+        return "; '!' binds tighter than '.': write !(tasks.ID.result)"
     match = re.search(r"tasks\.([A-Za-z0-9][A-Za-z0-9_.-]*-[A-Za-z0-9_-]+)", text)
     return f'; an id with - or . needs quotes: tasks."{match[1]}"' if match else ""
 

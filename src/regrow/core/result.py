@@ -132,7 +132,7 @@ def tree_result(run: TreeRun) -> dict[str, Any]:
         outputs = tree_outputs(run)
     except ExpressionError as failure:
         status, error = Status.FAILED if status is Status.COMPLETED else status, str(failure)
-    kept, omitted, room = _fitting(outputs, limits.MAX_RESULTS_BYTES)
+    kept, omitted, room = _fitting(run, outputs, limits.MAX_RESULTS_BYTES)
     result: dict[str, Any] = {
         "tree_id": run.tree_id,
         "name": run.plan.tree.name,
@@ -153,23 +153,24 @@ def json_size(value: object) -> int:
 
 
 def _default_outputs(run: TreeRun) -> dict[str, Json]:
-    grouped = run.grouped
     return {
         task_id: run.task_view(task_id)["result"]
         for task_id in run.records
-        if run.completed(task_id) and task_id not in run.dependents and task_id not in grouped
+        if run.completed(task_id) and run.is_default_output(task_id)
     }
 
 
 def _fitting(
-    outputs: Mapping[str, Json], room: int
+    run: TreeRun, outputs: Mapping[str, Json], room: int
 ) -> tuple[dict[str, Json], tuple[str, ...], int]:
     kept: dict[str, Json] = {}
     omitted: list[str] = []
     for name, value in outputs.items():
         size = json_size(value)
-        kept[name] = value if size <= room else None
-        if size <= room:
+        left_behind = run.is_default_output(name) and run.records[name].result_omitted
+        fits = size <= room and not left_behind
+        kept[name] = value if fits else None
+        if fits:
             room -= size
         else:
             omitted.append(name)

@@ -138,6 +138,11 @@ class TreeRun:
         error = end.error and end.error[: limits.MAX_ROOT_ERROR_CHARS]
         return Because("dependency", nearest, root, error, end.error_type)
 
+    def is_default_output(self, task_id: TaskId) -> bool:
+        """Tell whether the result is an output when the tree names none."""
+        unread = task_id not in self.dependents and task_id not in self.grouped
+        return unread and self.plan.tree.outputs is None
+
     def members(self, group: TaskId) -> Iterator[TaskId]:
         """Give everything below a task, in document order of the branches."""
         rest = list(reversed(self.children.get(group, ())))
@@ -152,6 +157,8 @@ class TreeRun:
         """Give the next task to start, or None when none can; settles what needs no worker."""
         while self.closed is None:
             self._pass_gates(now)
+            if self.closed is not None:  # a gate failed its task, and the tree gave up
+                return None
             if self._naps:
                 return self._naps.popleft()
             room = self._in_flight < self.plan.tree.max_in_flight
@@ -297,9 +304,9 @@ class TreeRun:
 
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         self._finish(task_id, outcome, at)
+        self._judge(task_id, outcome, at)  # a tree that gives up cancels what it would skip
         for skipped in self._frontier.settle(task_id, outcome.status):
             self._finish(skipped, Outcome(Status.SKIPPED), at)
-        self._judge(task_id, outcome, at)
 
     def _judge(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         """An untolerated failure fails the tree, and may end it."""

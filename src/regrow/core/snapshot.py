@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
+from regrow.core import limits
 from regrow.core.inputs import Inputs
 from regrow.core.models import TaskId
 from regrow.core.outcome import Because, Outcome
 from regrow.core.references import compile_template, condition
+from regrow.core.result import json_size
 from regrow.core.run import Record, TreeRun
 from regrow.core.wire import AGGREGATE_RESULTS, GROUP, Status
 
@@ -27,6 +29,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def take_snapshot(run: TreeRun) -> dict[str, Any]:
     """Write down a run in which no activity is in flight, in few bytes per task."""
     needed = dict.fromkeys(_needed_results(run), True)
+    room = limits.MAX_RESULTS_BYTES
     ended: dict[TaskId, list[Any]] = {}
     results: dict[TaskId, list[Any]] = {}
     notes: dict[TaskId, dict[str, Any]] = {}
@@ -36,8 +39,12 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
             continue
         times = (_millis(record.started_at), _millis(record.finished_at))
         ended[task_id] = [_LETTERS[end.status], end.attempts, *times]
-        if end.status is Status.COMPLETED and task_id in needed and not record.result_omitted:
-            results[task_id] = [end.result, dict(end.metadata)]
+        if end.status is Status.COMPLETED and not record.result_omitted:
+            kept = [end.result, dict(end.metadata)]
+            if task_id not in needed and run.is_default_output(task_id):
+                room -= json_size(kept)
+            if task_id in needed or (run.is_default_output(task_id) and room >= 0):
+                results[task_id] = kept
         if note := _note(end):
             notes[task_id] = note
     sleeping = {
