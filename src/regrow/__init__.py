@@ -4,9 +4,9 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from regrow.client import TreeCancelled, TreeClient, TreeFailed, TreeHandle
+    from regrow.client import ServerUnreachable, TreeCancelled, TreeClient, TreeFailed, TreeHandle
     from regrow.core.loading import load
-    from regrow.core.models import Dependency, RetryPolicy, Task, TaskTree
+    from regrow.core.models import Dependency, Policy, RetryPolicy, Task, TaskTree
     from regrow.core.problems import InvalidTree
     from regrow.core.result import TaskResult, TreeResult
     from regrow.core.wire import Status
@@ -29,6 +29,8 @@ _EXPORTS: Final = {
     "TreeHandle": "regrow.client",
     "TreeResult": "regrow.core.result",
     "executor_register": "regrow.executors",
+    "Policy": "regrow.core.models",
+    "ServerUnreachable": "regrow.client",
     "load": "regrow.core.loading",
 }
 
@@ -36,7 +38,9 @@ __all__ = [
     "BaseTask",
     "Dependency",
     "InvalidTree",
+    "Policy",
     "RetryPolicy",
+    "ServerUnreachable",
     "Status",
     "Task",
     "TaskContext",

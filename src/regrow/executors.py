@@ -116,11 +116,16 @@ class BaseTask:
     description: ClassVar[str] = ""
     tags: ClassVar[Sequence[str]] = ()
 
-    async def execute(self, inputs: Any) -> Any:
-        """Do the work; a second parameter, if there is one, gets the `TaskContext`."""
-        del inputs
-        message = f"{type(self).__name__} has no method 'execute'"
-        raise TaskError(message, error_type=ErrorType.CONTRACT)
+    if typing.TYPE_CHECKING:
+        execute: Callable[..., Any]
+        """Does the work, async or not; a second parameter, if any, gets the `TaskContext`."""
+    else:
+
+        async def execute(self, inputs: Any) -> Any:
+            """Do the work; a second parameter, if there is one, gets the `TaskContext`."""
+            del inputs
+            message = f"{type(self).__name__} has no method 'execute'"
+            raise TaskError(message, error_type=ErrorType.CONTRACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +278,10 @@ class Registry:
         """Take in modules, packages (searched) and files by name, then the entry points."""
         for source in sources:
             try:
-                for module in _modules(source):
-                    self.scan(module)
+                found = [target for module in _modules(source) for target in marked(module)]
+                self.add(*found)
+                if not found:
+                    self._problems.append(f"{source}: has nothing marked by @executor_register()")
             except Exception as error:  # noqa: BLE001 - an author's module may fail in any way
                 self._problems.append(f"{source}: {type(error).__name__}: {error}")
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
@@ -287,7 +294,7 @@ class Registry:
 
     def scan(self, module: ModuleType) -> None:
         """Take in everything marked in a module."""
-        self.add(*(value for value in vars(module).values() if is_executor(value)))
+        self.add(*marked(module))
 
     def check(self) -> None:
         """Raise `ExecutorErrors` with every problem met so far."""
@@ -299,6 +306,11 @@ class Registry:
             self.scan(loaded)
         elif is_executor(loaded):
             self.add(cast("Callable[..., Any]", loaded))
+
+
+def marked(module: ModuleType) -> list[Callable[..., Any]]:
+    """Give what `executor_register` marked in a module, imported things included."""
+    return [value for value in vars(module).values() if is_executor(value)]
 
 
 def is_executor(value: object) -> bool:

@@ -52,7 +52,7 @@ class RegrowPlugin(SimplePlugin):
             data_converter=_converter,
             interceptors=[_HeaderInterceptor()],
             workflows=_with_task_tree,
-            workflow_runner=_runner,
+            workflow_runner=runner_for,
         )
 
 
@@ -74,7 +74,7 @@ def _with_task_tree(given: Sequence[type] | None) -> Sequence[type]:
     return workflows if TaskTreeWorkflow in workflows else [*workflows, TaskTreeWorkflow]
 
 
-def _runner(given: WorkflowRunner | None) -> WorkflowRunner:
+def runner_for(given: WorkflowRunner | None) -> WorkflowRunner:
     """Let the sandbox share what is pure; leave an unsandboxed runner (a debugger's) alone."""
     if isinstance(given, UnsandboxedWorkflowRunner):
         return given

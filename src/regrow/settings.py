@@ -7,7 +7,7 @@ friends, read by `temporalio.envconfig`); it isn't repeated here.
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from regrow.core.durations import Duration
@@ -20,6 +20,13 @@ def _split(value: Any) -> Any:
     """`a, b` as people write lists in the environment."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _programs(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        if "/" in entry and not entry.startswith("/"):
+            raise ValueError(f"'{entry}' must be a bare name or an absolute path")
     return value
 
 
@@ -47,7 +54,7 @@ class Settings(BaseSettings):
     executors: Names = ()
     """Modules, packages or files with executors, separated by commas."""
 
-    command_allow: Names = ()
+    command_allow: Annotated[Names, AfterValidator(_programs)] = ()
     """Programs that `command` may run, by name or absolute path; none by default."""
 
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=5000)] = 500

@@ -18,6 +18,8 @@ import structlog
 
 _BLOCKED_AFTER = 1.0
 _WATCH_INTERVAL = 0.25
+_CLEAN_UP = 3.0
+"""Seconds that interrupted executors get when the worker stops."""
 
 log = structlog.get_logger("regrow.worker")
 
@@ -88,7 +90,7 @@ class ExecutorThreads:
             self._watch.cancel()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._pool.shutdown(wait=False, cancel_futures=True)
-        await asyncio.to_thread(self._thread.join, _BLOCKED_AFTER)
+        await asyncio.to_thread(self._thread.join, _CLEAN_UP + 1)
 
     def silent_for(self) -> float:
         """Give the seconds since the executors' loop last answered."""
@@ -135,8 +137,10 @@ class ExecutorThreads:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
+        if rest := asyncio.all_tasks(self._loop):
+            for task in rest:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(rest, timeout=_CLEAN_UP))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from regrow.activities.catalogue import make_registry
 from regrow.activities.host import describe
 from regrow.cli.exits import say, show_problems
 from regrow.client import Document
@@ -14,9 +13,8 @@ from regrow.core.resolve import Plan, executor_ids, resolve
 from regrow.executors import Registry
 
 
-def check_with_executors(document: Document, tree: TaskTree, executors: Sequence[str]) -> bool:
+def check_with_executors(document: Document, tree: TaskTree, registry: Registry) -> bool:
     """Print what the executors say against the tree; tells whether it could run."""
-    registry = make_registry(tuple(executors))
     try:
         plan = resolve(tree, describe(registry, executor_ids(tree)))
     except InvalidTree as error:

@@ -34,7 +34,7 @@ async def follow_to_end(
                 await _show_changes(handle, output)
             result = await result_of(handle)
     except TimeoutError:
-        say(f"still running after {timeout}; `regrow watch -w {handle.id}` goes on watching")
+        say(f"'{handle.id}' still runs after {timeout}")
         return ExitCode.STILL_RUNNING
     print_result(result, output)
     return code_of(result.status)

@@ -1,7 +1,6 @@
 """Where a command runs its tree: on the server that is configured, or on one of its own."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from regrow.cli.exits import say
 from regrow.client import TreeClient
 from regrow.client.tree_client import DEFAULT_ADDRESS
 from regrow.embedded import embedded_server
+from regrow.executors import Registry
 from regrow.settings import Settings, load_settings
 from regrow.worker import running_worker
 
@@ -46,11 +46,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A client, and whether its server lives only as long as this command."""
+    """A client, and what lives only as long as this command."""
 
     client: TreeClient
-    embedded: bool
+    registry: Registry | None = None
+    """The executors of the worker beside this command, if there is one."""
     ui_url: str | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the server, too, ends with this command."""
+        return self.ui_url is not None
 
     def page(self, tree_id: str) -> str | None:
         """Give the tree's page in the Web UI, where we know it."""
@@ -66,18 +72,19 @@ async def session(
     settings = settings_with(executors, target.task_queue)
     if db is None and (target.is_configured or await _answers(DEFAULT_ADDRESS)):
         client = await target.connect()
-        async with contextlib.AsyncExitStack() as stack:
-            if executors:
-                registry = make_registry(settings.executors)
-                await stack.enter_async_context(running_worker(client.client, registry, settings))
-            yield Session(client, embedded=False)
+        if not executors:
+            yield Session(client)
+            return
+        registry = make_registry(settings.executors)
+        async with running_worker(client.client, registry, settings):
+            yield Session(client, registry)
         return
     registry = make_registry(settings.executors)
     async with embedded_server(db=db) as server:
-        say(f"Temporal Web UI: {server.ui_url}")
+        say(f"Temporal Web UI: {server.ui_url} (until this command ends)")
         async with running_worker(server.client, registry, settings):
             client = TreeClient(server.client, task_queue=settings.task_queue)
-            yield Session(client, embedded=True, ui_url=server.ui_url)
+            yield Session(client, registry, server.ui_url)
 
 
 def settings_with(executors: Sequence[str] | None, task_queue: str | None) -> Settings:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
 from regrow.cli.check import check_with_executors, parse_inputs
 from regrow.cli.exits import ExitCode, say, show_problems
@@ -40,7 +41,7 @@ def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
     document, tree = _read(file, ())
     if tree is None or document is None:
         return ExitCode.INVALID
-    if executors and not check_with_executors(document, tree, executors):
+    if executors and not check_with_executors(document, tree, make_registry(tuple(executors))):
         return ExitCode.INVALID
     edges = sum(len(task.dependencies) for task in tree.tasks)
     say(f"{file}: fine: {len(tree.tasks):,} tasks, {edges:,} dependencies")
@@ -71,17 +72,23 @@ def run(
     Example: regrow run tree.yaml --executors executors.py --set user_id=123
     """
     document, tree = _read(file, inputs or ())
-    if tree is None:
+    if document is None or tree is None:
         return ExitCode.INVALID
     target = Target(address, namespace, profile, task_queue)
 
     async def work() -> ExitCode:
         configure_logs(level="ERROR")
         async with session(target, executors, db) as here:
+            if here.registry and not check_with_executors(document, tree, here.registry):
+                if not executors:
+                    say("name what has your executors: --executors MODULE|FILE.py")
+                return ExitCode.INVALID
             handle = await here.client.start(tree, id=workflow_id)
             _announce(here, handle)
             code = await _followed(document, handle, output, timeout)
-            if keep and here.embedded:
+            if code is ExitCode.STILL_RUNNING and here.is_embedded:
+                say("it stops now, with its server; with --db and -w a later run goes on")
+            if keep and here.is_embedded:
                 say("the server stays up until Ctrl-C")
                 with stop_signals() as stop:
                     await stop.wait()
@@ -278,4 +285,5 @@ async def _followed(
 
 def _announce(here: Session, handle: TreeHandle) -> None:
     page = here.page(handle.id)
-    say(f"tree {handle.id}" + (f"  {page}" if page else ""))
+    attached = " (it was there already)" if handle.attached else ""
+    say(f"tree {handle.id}{attached}" + (f"  {page}" if page else ""))

@@ -79,7 +79,8 @@ def failure_lines(result: TreeResult) -> Iterator[str]:
     for task_id, task in result.tasks.items():
         if task.status is Status.FAILED:
             kind = f" ({task.error_type})" if task.error_type else ""
-            yield f"  {task_id}: {_one_line(task.error or '')}{kind}"
+            tolerated = " - tolerated" if task.tolerated else ""
+            yield f"  {task_id}: {_one_line(task.error or '')}{kind}{tolerated}"
 
 
 def _rows(tree: TaskTree) -> Iterator[_Row]:
@@ -125,6 +126,7 @@ def _note(task: TaskResult, now: datetime) -> str:
         parts.append(f"{task.attempts} attempts")
     if task.error:
         parts.append(_one_line(task.error))
+        parts += ["tolerated"] if task.tolerated else []
     elif task.because:
         parts.append(_reason(task))
     return f"  {' · '.join(parts)}" if parts else ""
@@ -138,8 +140,10 @@ def _reason(task: TaskResult) -> str:
         return "its condition is false"
     if because.reason == "cancel":
         return "the tree was cancelled"
-    root = f", since {because.root} did" if because.root not in (None, because.task_id) else ""
-    return f"because {because.task_id} did not complete{root}"
+    how = "failed" if because.error else "did not complete"
+    if because.root in (None, because.task_id):
+        return f"because {because.task_id} {how}"
+    return f"because {because.task_id} did not complete, since {because.root} {how}"
 
 
 def _duration(span: timedelta) -> str:

@@ -37,8 +37,7 @@ class TreeConflict(TreeError):  # noqa: N818 - likewise
 
     def __init__(self, tree_id: str) -> None:
         super().__init__(
-            f"'{tree_id}' already ran another document; choose another id, or look at it with"
-            f" `regrow show -w {tree_id}`"
+            f"'{tree_id}' is the id of a tree with another document or other inputs; use another id"
         )
         self.tree_id = tree_id
 
@@ -59,7 +58,7 @@ class ServerUnreachable(TreeError):  # noqa: N818 - likewise
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(
             f"no Temporal server answers at {address} ({reason}); start one with `regrow dev`, or"
-            " set TEMPORAL_ADDRESS or --address"
+            " say where it is with TEMPORAL_ADDRESS (on the command line also --address)"
         )
         self.address = address
 

@@ -1,7 +1,10 @@
 """Start trees, and find those that run."""
 
+import atexit
+import functools
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +31,7 @@ from regrow.plugin import RegrowPlugin
 from regrow.workflows.policies import summary
 
 DEFAULT_ADDRESS: Final = "localhost:7233"
+_ROOM_AT_EXIT: Final = 0.05
 
 _STATUSES: Final = {
     WorkflowExecutionStatus.RUNNING: Status.IN_PROGRESS,
@@ -77,10 +81,11 @@ class TreeClient:
         config |= {"target_host": address} if address else {}
         config |= {"namespace": namespace} if namespace else {}
         config.setdefault("target_host", DEFAULT_ADDRESS)
+        _leave_room_at_exit()
         try:
             client = await Client.connect(**config, plugins=[RegrowPlugin()])
         except (RuntimeError, RPCError) as error:
-            raise ServerUnreachable(config["target_host"], _reason(error)) from error
+            raise ServerUnreachable(config["target_host"], _reason(error)) from None
         return cls(client, task_queue=task_queue)
 
     async def start(
@@ -141,13 +146,22 @@ class TreeClient:
             known = document_hash(load(await started_document(self.client, tree_id)))
         if known != digest:
             raise TreeConflict(tree_id)
-        return TreeHandle(self.client, tree_id)
+        return TreeHandle(self.client, tree_id, attached=True)
 
 
 def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
     """Read a tree in any form, with its inputs set; raises `InvalidTree`."""
     checked = read_document(tree).tree() if isinstance(tree, str | Path) else load(tree)
     return with_inputs(checked, inputs) if inputs else checked
+
+
+@functools.cache
+def _leave_room_at_exit() -> None:
+    """Let native threads finish their last call into Python before the interpreter goes down.
+
+    Otherwise a script that is done may die with a signal at its very end (docs/adr/0004-exit.md).
+    """
+    atexit.register(time.sleep, _ROOM_AT_EXIT)
 
 
 def _reason(error: Exception) -> str:

@@ -21,10 +21,19 @@ _FIRST_PAGE: Final = 1
 class TreeHandle:
     """A tree on the server; `workflow_handle` is the way out to plain Temporal."""
 
-    def __init__(self, client: Client, tree_id: str, first_run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        tree_id: str,
+        first_run_id: str | None = None,
+        *,
+        attached: bool = False,
+    ) -> None:
         self._client = client
         self._first_run_id = first_run_id
         self.id = tree_id
+        self.attached = attached
+        """Whether the tree was there already when this handle was to start it."""
 
     @property
     def workflow_handle(self) -> WorkflowHandle[Any, Any]:

@@ -4,9 +4,10 @@ Facts come in (`settle`), decisions go out (`unblocked`, `ready`). This module k
 clock and no I/O, so one rule serves the workflow, the reader of histories and the tests.
 
 A task is unblocked once every dependency has settled and every required one completed; it also
-waits for whatever its expressions name further up, and a group for its members. A required dependency that did not complete skips its dependent at once
-(a group once its members have settled), and the skip travels on. What is unblocked and needs a
-worker is put in line by (priority, position in the document).
+waits for whatever its expressions name further up, and a group for its members. A required
+dependency that did not complete skips its dependent at once (a group once its members have
+settled), and the skip travels on. What is unblocked and needs a worker is put in line by
+(priority, position in the document).
 """
 
 from collections import deque

@@ -221,7 +221,7 @@ def _edge_by_id(edge: Any, ids_by_name: dict[str, list[str]], where: Path, draft
     named = cast("dict[str, Any]", edge) if isinstance(edge, dict) else {}
     name = named.get("name")
     if "id" in named or not isinstance(name, str):
-        return edge
+        return cast("Any", edge)
     ids = ids_by_name.get(name, [name])
     if len(ids) > 1:
         message = f"'{name}' is the name of several tasks ({', '.join(ids)}); use the id"

@@ -174,7 +174,11 @@ def _as_text(expression: Expression, value: Json) -> str:
     if value is None:
         message = f"{expression.text}: is null, which text cannot hold"
         raise ExpressionError(message)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 def named_tasks(task: Task) -> tuple[TaskId, ...]:

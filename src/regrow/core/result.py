@@ -40,6 +40,8 @@ class TaskResult(BaseModel):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     metadata: dict[str, Json] = Field(default_factory=dict)
+    tolerated: bool = Field(default=False, exclude_if=lambda tolerated: not tolerated)
+    """It failed, and the tree is none the worse."""
     result_omitted: bool = Field(default=False, exclude_if=lambda omitted: not omitted)
     """The result (and metadata) is only in history."""
 
@@ -79,7 +81,11 @@ def task_entry(
         "finished_at": moment(record.finished_at),
         "metadata": dict(end.metadata),
     }
-    return {**entry, "result_omitted": True} if record.result_omitted else entry
+    if record.status in (Status.FAILED, Status.CANCELLED) and run.is_tolerated(task_id):
+        entry["tolerated"] = True
+    if record.result_omitted:
+        entry["result_omitted"] = True
+    return entry
 
 
 def moment(at: datetime | None) -> str | None:

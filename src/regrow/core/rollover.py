@@ -14,9 +14,10 @@ _SOON = timedelta(milliseconds=1)
 class Rollover:
     """Decides, from the size of the history, whether to hold back new starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        """`size` is that of the history as the run begins: a large document is in it already."""
         self._due_at_events = limits.ROLLOVER_EVENTS
-        self._due_at_bytes = limits.ROLLOVER_BYTES
+        self._due_at_bytes = size + limits.ROLLOVER_BYTES
         self._held_since: datetime | None = None
 
     def holds(self, events: int, size: int, suggested: bool, now: datetime) -> bool:  # noqa: FBT001

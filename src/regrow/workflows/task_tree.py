@@ -55,7 +55,7 @@ class TaskTreeWorkflow:
         self._options: ActivityOptions | None = None
         self._handles: dict[TaskId, workflow.ActivityHandle[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
-        self._rollover = Rollover()
+        self._rollover = Rollover(workflow.info().get_current_history_size())
         self._wake: asyncio.Future[None] | None = None
         self._news: deque[tuple[TaskId, asyncio.Task[Any]]] = deque()
 

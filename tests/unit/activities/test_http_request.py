@@ -545,7 +545,8 @@ async def test_a_server_that_does_not_answer_in_time_is_a_timeout() -> None:
         return web.Response()
 
     async with serving(silent) as url:
-        failed = await failure(f"{url}/slow?key=hunter2", timeout="200ms")
+        private = url.replace("://", "://ann:hunter2@")
+        failed = await failure(f"{private}/slow?key=hunter2", timeout="200ms")
 
     assert (failed.error_type, failed.retryable) == ("timeout_error", True)
     assert failed.error == f"GET {url}/slow: no complete response within the timeout of 0.2s"
