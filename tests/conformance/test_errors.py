@@ -17,7 +17,7 @@ from tests.conformance.running import (
     tree,
 )
 
-from regrow import BaseTask, Status, TaskContext, TaskError, executor_register
+from regrow import Status, TaskContext, TaskError, executor_register
 from regrow.embedded import EmbeddedServer
 from regrow.executors import Registry
 from regrow.settings import load_settings
@@ -27,38 +27,38 @@ from regrow.worker import running_worker
 Guide = dict[str, Any]
 
 
-@executor_register()
-class Answering(BaseTask):
-    """Returns the errors of the guide's example."""
+ANSWERS: dict[str, Guide] = {
+    "invalid": {
+        "status": "failed",
+        "error": "bad input",
+        "error_type": "validation_error",
+        "field": "input_data",
+    },
+    "slow": {
+        "status": "failed",
+        "error": "too slow",
+        "error_type": "timeout_error",
+        "retryable": True,
+    },
+    "broken": {"status": "failed", "error": "broken", "error_type": "execution_error"},
+    "mute": {"status": "failed"},
+    "plain": {"success": False},
+}
+"""The errors of the guide's example, by task."""
 
-    async def execute(self, inputs: Guide, context: TaskContext) -> Guide:
-        answers: dict[str, Guide] = {
-            "invalid": {
-                "status": "failed",
-                "error": "bad input",
-                "error_type": "validation_error",
-                "field": "input_data",
-            },
-            "slow": {
-                "status": "failed",
-                "error": "too slow",
-                "error_type": "timeout_error",
-                "retryable": True,
-            },
-            "broken": {"status": "failed", "error": "broken", "error_type": "execution_error"},
-            "mute": {"status": "failed"},
-            "plain": {"success": False},
-        }
-        if context.task_id == "slow" and context.attempt > 1:
-            return {"status": "completed", "result": "in time"}
-        return answers[context.task_id]
+
+@executor_register()
+async def answering(inputs: Guide, context: TaskContext) -> Guide:
+    if context.task_id == "slow" and context.attempt > 1:
+        return {"status": "completed", "result": "in time"}
+    return ANSWERS[context.task_id]
 
 
 async def test_eh1_a_returned_error_is_the_tasks_outcome(server: EmbeddedServer) -> None:
     names = ("invalid", "slow", "broken", "mute", "plain", "raises")
     document = tree(*(task(name, executor="answering") for name in names))
     document["tasks"][-1]["retry"] = {"maximum_attempts": 2}
-    async with worker_env(server.client, Answering) as client:
+    async with worker_env(server.client, answering) as client:
         tasks = (await run_tree(client, document)).tasks
 
     assert {name: (end.error_type, end.error, end.attempts) for name, end in tasks.items()} == {
@@ -174,18 +174,16 @@ class TransientError(Exception):
 
 
 @executor_register()
-class Flaky(BaseTask):
+async def flaky(inputs: Guide, context: TaskContext) -> Guide:
     """Succeeds at the attempt that its inputs name."""
-
-    async def execute(self, inputs: Guide, context: TaskContext) -> Guide:
-        if context.attempt >= inputs.get("ok_at", 99):
-            return {"status": "completed", "result": context.attempt}
-        return {
-            "status": "failed",
-            "error": f"attempt {context.attempt}",
-            "error_type": "transient_error",
-            "retryable": True,
-        }
+    if context.attempt >= inputs.get("ok_at", 99):
+        return {"status": "completed", "result": context.attempt}
+    return {
+        "status": "failed",
+        "error": f"attempt {context.attempt}",
+        "error_type": "transient_error",
+        "retryable": True,
+    }
 
 
 async def test_eh4_transient_errors_are_retried_up_to_the_limit(server: EmbeddedServer) -> None:
@@ -194,7 +192,7 @@ async def test_eh4_transient_errors_are_retried_up_to_the_limit(server: Embedded
         task("never", executor="flaky"),
         defaults={"retry": {"initial_interval": "100ms", "backoff_coefficient": 1}},
     )
-    async with worker_env(server.client, Flaky) as client:
+    async with worker_env(server.client, flaky) as client:
         recovers, never = (await run_tree(client, document)).tasks.values()
 
     assert (recovers.status, recovers.result, recovers.attempts) == (Status.COMPLETED, 3, 3)
@@ -273,30 +271,30 @@ async def test_eh4_a_wait_for_the_next_attempt_survives_the_worker(server: Embed
     failed = asyncio.Event()
     home = asyncio.get_running_loop()
 
-    @executor_register("flaky")
-    async def flaky(inputs: Guide, context: TaskContext) -> int:
+    @executor_register("note")
+    async def note(inputs: Guide, context: TaskContext) -> int:
         if context.attempt == 1:
             home.call_soon_threadsafe(failed.set)
             raise TransientError
         return context.attempt
 
-    async with worker_env(server.client, flaky) as client:
-        handle = await client.start(tree(task("flaky")))
+    async with worker_env(server.client, note) as client:
+        handle = await client.start(tree(task("note")))
         await failed.wait()
     settings = load_settings(task_queue=client.task_queue)
-    async with running_worker(server.client, Registry(flaky), settings):
+    async with running_worker(server.client, Registry(note), settings):
         result = await ended(client, handle)
 
-    assert (result.tasks["flaky"].result, result.tasks["flaky"].attempts) == (2, 2)
+    assert (result.tasks["note"].result, result.tasks["note"].attempts) == (2, 2)
 
 
 async def test_eh4_hours_of_backoff_pass_as_configured() -> None:
     policy = {"maximum_attempts": 4, "initial_interval": "1h", "maximum_interval": "3h"}
     document = tree(task("flaky", inputs={"ok_at": 4}, retry=policy))
-    async with tree_env(Flaky, time_skipping=True) as client:
+    async with tree_env(flaky, time_skipping=True) as client:
         handle = await client.start(document)
-        flaky = (await handle.result()).tasks["flaky"]
+        end = (await handle.result()).tasks["flaky"]
         await assert_replays(*await histories(client, handle))
 
-    assert (flaky.result, flaky.attempts) == (4, 4)
-    assert 6 <= (finished(flaky) - started(flaky)) / timedelta(hours=1) < 6.1  # 1 + 2 + 3
+    assert (end.result, end.attempts) == (4, 4)
+    assert 6 <= (finished(end) - started(end)) / timedelta(hours=1) < 6.1  # 1 + 2 + 3

@@ -184,12 +184,15 @@ async def open_tab(page: Page, title: str) -> None:
 
 
 async def scroll_to(box: Locator, text: str) -> None:
-    """Turn the wheel until a long text shows its part; boxes draw only what is in view."""
+    """Turn the wheel until a long text shows its part; boxes hold only what is near the view."""
+    wanted = box.get_by_text(text).first
     await box.hover()
     async with asyncio.timeout(PATIENCE):
-        while text not in (await box.inner_text()):
+        while not await wanted.is_visible():
             await box.page.mouse.wheel(0, 150)
             await asyncio.sleep(0.1)
+    await wanted.scroll_into_view_if_needed()
+    await expect(wanted).to_be_in_viewport()
 
 
 async def red_share(place: Locator) -> float:

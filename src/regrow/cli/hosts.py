@@ -1,8 +1,8 @@
 """Commands that host something: a worker, a local server; and what they would host."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
+from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
 from regrow.cli.follow import print_json
 from regrow.cli.init import write_project
@@ -19,14 +20,6 @@ from regrow.executors import Executor
 from regrow.logs import configure_logs
 from regrow.settings import Settings
 from regrow.worker import run_worker, running_worker, stop_signals
-
-Work = Coroutine[Any, Any, ExitCode]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    for command in (executors, worker, dev, init):
-        app.command()(command)
 
 
 def executors(
@@ -146,3 +139,11 @@ def _executor_json(executor: Executor) -> dict[str, Any]:
         "input_schema": executor.input_schema(),
         "output_schema": executor.output_schema(),
     }
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
+    "executors": executors,
+    "worker": worker,
+    "dev": dev,
+    "init": init,
+}

@@ -1,21 +1,19 @@
-"""The entry point: runs a command and turns whatever happens into an exit code and plain words."""
+"""The entry point of the `regrow` command."""
 
-import asyncio
 import atexit
-import inspect
 import os
-import signal
 import sys
-from collections.abc import Coroutine, Sequence
+import traceback
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import click
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from regrow.cli import hosts, trees
-from regrow.cli.exits import ExitCode, explain, say
+from regrow.cli.commands import as_command
+from regrow.cli.exits import ExitCode
 
 app = typer.Typer(
     name="regrow",
@@ -25,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-trees.add_to(app)
-hosts.add_to(app)
+for name, function in {**trees.COMMANDS, **hosts.COMMANDS}.items():
+    app.command(name)(as_command(function))
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -50,28 +48,11 @@ def _options(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     _quiet_core()
-    command = typer.main.get_command(app)
     try:
-        outcome = command.main(
-            list(sys.argv[1:] if argv is None else argv), "regrow", standalone_mode=False
-        )
-        if inspect.iscoroutine(outcome):
-            return int(_run(outcome))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return ExitCode.INVALID
-    except click.ClickException as error:
-        error.show()
-        return ExitCode.INVALID
-    except (KeyboardInterrupt, click.Abort):
-        say("interrupted")
-        return ExitCode.INTERRUPTED
-    except Exception as error:
-        code = explain(error)
-        if code is None:
-            raise
-        return code
-    return int(outcome or ExitCode.DONE)
+        app(list(sys.argv[1:] if argv is None else argv), prog_name="regrow")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.ERROR
+    return ExitCode.DONE
 
 
 def run_and_exit() -> NoReturn:
@@ -82,7 +63,11 @@ def run_and_exit() -> NoReturn:
     and when it finds the interpreter gone CPython kills the thread in the middle of native code,
     which aborts one run in seven (docs/adr/0004-exit.md).
     """
-    code = main()
+    code: int = ExitCode.ERROR
+    try:
+        code = main()
+    except BaseException:  # noqa: BLE001 - the interpreter will not print it any more
+        traceback.print_exc()
     try:
         atexit._run_exitfuncs()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as sys.exit does
         sys.stdout.flush()
@@ -90,21 +75,6 @@ def run_and_exit() -> NoReturn:
     except OSError:  # whoever reads us has gone
         code = code or ExitCode.ERROR
     os._exit(code)
-
-
-def _run(work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
-    """Run to the end; SIGTERM unwinds everything as Ctrl-C does."""
-
-    async def body() -> ExitCode:
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    try:
-        return asyncio.run(body())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
 
 
 def _quiet_core() -> None:

@@ -1,7 +1,7 @@
 """Commands about trees: check, run, start, follow, look, stop."""
 
-from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -10,6 +10,7 @@ from rich.table import Table
 from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
 from regrow.cli.check import check_with_executors, parse_inputs
+from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say, show_problems
 from regrow.cli.follow import follow_to_end, print_json
 from regrow.cli.session import Session, Target, session
@@ -21,16 +22,7 @@ from regrow.core.problems import InvalidTree
 from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
-Work = Coroutine[Any, Any, ExitCode]
-
 _ALL_LINES = 1_000_000
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    for command in (validate, run, start, watch, show, result, cancel):
-        app.command()(command)
-    app.command("list")(list_trees)
 
 
 def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
@@ -266,7 +258,9 @@ def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree
         return document, with_inputs(tree, parse_inputs(tree, settings)) if settings else tree
     except InvalidTree as error:
         show_problems(error.problems, file)
-        return None, None
+    except OSError as error:
+        say(f"error: {file}: {error.strerror}")
+    return None, None
 
 
 async def _followed(
@@ -287,3 +281,15 @@ def _announce(here: Session, handle: TreeHandle) -> None:
     page = here.page(handle.id)
     attached = " (it was there already)" if handle.attached else ""
     say(f"tree {handle.id}{attached}" + (f"  {page}" if page else ""))
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
+    "validate": validate,
+    "run": run,
+    "start": start,
+    "watch": watch,
+    "show": show,
+    "result": result,
+    "list": list_trees,
+    "cancel": cancel,
+}

@@ -1,0 +1,53 @@
+import pytest
+
+from regrow.core.problems import InvalidTree, Path, Problem, path_text, refuse_if, suggestion
+
+DEEP = Problem("x", ("tasks", 2, "retry", "maximum_attempts"), "is wrong")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ((), ""),
+        (("name",), "name"),
+        ((0, "id"), "[0].id"),
+        (("tasks", 2, "retry", "maximum_attempts"), "tasks[2].retry.maximum_attempts"),
+        (("tasks", 0, "children", 1), "tasks[0].children[1]"),
+    ],
+)
+def test_path_is_written_as_people_do(path: Path, text: str) -> None:
+    assert path_text(path) == text
+
+
+def test_problem_reads_as_path_and_message() -> None:
+    assert str(DEEP) == "tasks[2].retry.maximum_attempts: is wrong"
+    assert str(Problem("x", (), "is wrong")) == "is wrong"
+
+
+@pytest.mark.parametrize("problem", [DEEP, DEEP.at(7, 3), Problem("x", (), "is wrong")])
+def test_problem_survives_the_wire(problem: Problem) -> None:
+    assert Problem.from_json(problem.as_json()) == problem
+
+
+def test_place_is_on_the_wire_only_when_it_is_known() -> None:
+    assert set(DEEP.as_json()) == {"code", "path", "message"}
+    assert DEEP.at(7, 3).as_json()["line"] == 7
+    assert DEEP.at(7, 3).as_json()["column"] == 3
+
+
+def test_invalid_tree_carries_and_says_every_problem() -> None:
+    error = InvalidTree([DEEP, Problem("y", ("name",), "is odd")])
+
+    assert [each.code for each in error.problems] == ["x", "y"]
+    assert str(error) == "tasks[2].retry.maximum_attempts: is wrong; name: is odd"
+
+
+def test_no_problem_is_no_refusal() -> None:
+    refuse_if([])
+    with pytest.raises(InvalidTree):
+        refuse_if([DEEP])
+
+
+def test_suggestion_is_the_closest_name_or_nothing() -> None:
+    assert suggestion("retri", ["name", "retry"]) == "; did you mean 'retry'?"
+    assert not suggestion("colour", ["name", "retry"])
