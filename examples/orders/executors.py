@@ -9,9 +9,6 @@ Every file appears under its name only when it is complete, and the same input g
 so any of these tasks may be repeated: after a failure, a timeout or a crash.
 """
 
-# pyright: reportIncompatibleMethodOverride=false
-# `execute` may be async or not and may ask for the context, which one base method cannot say.
-
 import asyncio
 import csv
 import json

@@ -75,6 +75,7 @@ def rows(dice: Dice) -> Iterator[list[str]]:
 
 
 def sound_order(dice: Dice, number: int) -> dict[str, str]:
+    """Give an order that is right; damage comes later."""
     country = dice.pick(tuple(CURRENCIES))
     product, cents = dice.pick(PRODUCTS)
     cents = cents * (90 + dice.below(21)) // 100

@@ -15,6 +15,7 @@ def build() -> TaskTree:
     """Give the tree."""
     fetch = Task(
         id="fetch",
+        name="Fetch the shop's export",
         executor="fetch_orders",
         priority=1,
         inputs={"data": "${{ inputs.data }}", "workdir": "${{ inputs.workdir }}"},
@@ -22,11 +23,13 @@ def build() -> TaskTree:
     )
     clean = Task(
         id="clean",
+        name="Drop what cannot be counted",
         executor="clean_orders",
         dependencies=(Dependency(id=fetch.id, into="orders"),),
     )
     enrich = Task(
         id="enrich",
+        name="Look up exchange rates",
         executor="enrich_orders",
         priority=3,
         dependencies=(Dependency(id=clean.id),),
@@ -41,6 +44,7 @@ def build() -> TaskTree:
     )
     aggregate = Task(
         id="aggregate",
+        name="Add up per country",
         executor="aggregate_orders",
         dependencies=(
             Dependency(id=clean.id, into="orders"),
@@ -49,6 +53,7 @@ def build() -> TaskTree:
     )
     save = Task(
         id="save",
+        name="Save to the database",
         executor="save_orders",
         dependencies=(Dependency(id=clean.id, into="orders"), Dependency(id=aggregate.id)),
         inputs={
@@ -81,12 +86,9 @@ async def main() -> None:
     """Start the tree and wait for its end."""
     client = await TreeClient.connect()
     handle = await client.start(build())
-    print(f"started {handle.id}")  # noqa: T201 - an example talks to people
+    print(f"started {handle.id}")
     result = await handle.result()
-    print(json.dumps(result.outputs, indent=2))  # noqa: T201 - likewise
-    # Native threads of Temporal's SDK may still be on their way back; a Python that ends at once
-    # would abort now and then (https://github.com/temporalio/sdk-python/issues/300).
-    await asyncio.sleep(0.1)
+    print(json.dumps(result.outputs, indent=2))
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ async def test_a_failed_tree_is_failed_and_red_where_it_failed(
     await expect(json_box(page, "Result")).to_contain_text(failure)
     await keep(page, "failed-timeline")
     assert await red_share(badge(page)) > 0.5
-    assert await red_share(charge) > 0.2  # its label may lie on it
+    assert await red_share(charge) > 0.03  # its label may lie on it
     assert await red_share(fetch) < 0.01
 
     # Skipped tasks never were activities: the details of the failure name them, further down.

@@ -36,7 +36,9 @@ async def follow_to_end(
     except TimeoutError:
         say(f"'{handle.id}' still runs after {timeout}")
         return ExitCode.STILL_RUNNING
-    print_result(result, output)
+    print_result(
+        result, output, pictured=output is Output.TEXT and people.is_terminal and not quiet
+    )
     return code_of(result.status)
 
 
@@ -48,13 +50,12 @@ async def result_of(handle: TreeHandle) -> TreeResult:
         return ended.result
 
 
-def print_result(result: TreeResult, output: Output) -> None:
-    """Print the result on stdout, and a summary for people on stderr."""
+def print_result(result: TreeResult, output: Output, *, pictured: bool = False) -> None:
+    """Print the result on stdout, and a summary for people on stderr if they saw no picture."""
     if output is Output.JSON:
         print_json(result.model_dump(mode="json"))
         return
-    say(summary_line(result))
-    for line in failure_lines(result):
+    for line in () if pictured else (summary_line(result), *failure_lines(result)):
         say(line)
     if output is Output.TEXT and result.outputs:
         print_json(result.outputs)

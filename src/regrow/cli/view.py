@@ -30,6 +30,7 @@ _STYLES: Final = {
     Status.SKIPPED: "dim yellow",
 }
 _WORDS: Final = {Status.IN_PROGRESS: "started"}
+_COUNTED: Final = {Status.IN_PROGRESS.value: "running"}
 _MOST_NESTING: Final = 6
 _SHORT: Final = 160
 
@@ -66,10 +67,9 @@ def change_line(tree: TaskTree | None, change: Change) -> str:
 
 def summary_line(result: TreeResult) -> str:
     """Say in one line how a tree stands."""
-    counts = ", ".join(f"{n:,} {status}" for status, n in result.counts.items() if n)
-    return (
-        f"{GLYPHS[result.status]} {result.name} {result.status.value}: {counts or 'no tasks yet'}"
-    )
+    counts = ", ".join(f"{n:,} {_COUNTED.get(s, s)}" for s, n in result.counts.items() if n)
+    status = _COUNTED.get(result.status.value, result.status.value)
+    return f"{GLYPHS[result.status]} {result.name} {status}: {counts or 'no tasks yet'}"
 
 
 def failure_lines(result: TreeResult) -> Iterator[str]:

@@ -119,6 +119,7 @@ class TaskTreeWorkflow:
             result_type=dict[str, Any],
             start_to_close_timeout=_DESCRIBE_TIMEOUT,
             activity_id=DESCRIBE_EXECUTORS,
+            summary="what the executors of this tree are",
         )
 
     # --- starting
