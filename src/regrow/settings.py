@@ -5,7 +5,7 @@ friends, read by `temporalio.envconfig`); it isn't repeated here.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,11 +16,16 @@ from regrow.core.wire import TASK_QUEUE
 _PREFIX = "REGROW_"
 
 
+EXECUTORS_VARIABLE: Final = f"{_PREFIX}EXECUTORS"
+
+
+def split_names(value: str | None) -> tuple[str, ...]:
+    """Read `a, b` as people write lists in the environment."""
+    return tuple(part.strip() for part in (value or "").split(",") if part.strip())
+
+
 def _split(value: Any) -> Any:
-    """`a, b` as people write lists in the environment."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
+    return split_names(value) if isinstance(value, str) else value
 
 
 def _programs(value: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The worker: settings → plugin → `Worker` → graceful stop."""
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 
@@ -12,8 +13,14 @@ from temporalio.worker import Worker
 
 from regrow.activities.catalogue import make_registry
 from regrow.activities.host import ExecutorHost
-from regrow.executors import Registry
-from regrow.settings import Settings
+from regrow.executors import ExecutorErrors, Registry
+from regrow.settings import (
+    EXECUTORS_VARIABLE,
+    InvalidSettings,
+    Settings,
+    load_settings,
+    split_names,
+)
 
 _STICKY_TIMEOUT = timedelta(seconds=1)
 _HEARTBEAT_THROTTLE = timedelta(seconds=2)
@@ -55,12 +62,31 @@ async def running_worker(
         log.info("worker.stopped")
 
 
-async def run_worker(client: Client, settings: Settings) -> None:
-    """Run until SIGINT or SIGTERM.
+def configure(
+    executors: Sequence[str] = (), task_queue: str | None = None
+) -> tuple[Settings, Registry]:
+    """Read the settings and find the executors, those named here too.
 
-    Raises `ExecutorErrors` before anything starts if the executors cannot be used.
+    Raises `InvalidSettings` with everything that is wrong, of both.
     """
-    registry = make_registry(settings.executors)
+    problems: list[str] = []
+    settings, named = Settings.model_construct(), split_names(os.environ.get(EXECUTORS_VARIABLE))
+    try:
+        settings = load_settings(task_queue=task_queue)
+        named = settings.executors
+    except InvalidSettings as error:
+        problems += error.problems
+    try:
+        registry = make_registry(tuple(dict.fromkeys((*named, *executors))))
+    except ExecutorErrors as error:
+        raise InvalidSettings([*problems, *error.problems]) from None
+    if problems:
+        raise InvalidSettings(problems)
+    return settings, registry
+
+
+async def run_worker(client: Client, registry: Registry, settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM."""
     with stop_signals() as stop:
         async with running_worker(client, registry, settings):
             await stop.wait()

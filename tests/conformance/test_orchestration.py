@@ -59,9 +59,9 @@ async def test_op1_a_deep_nest_without_dependencies_starts_together(server: Embe
 
 
 async def test_op3_tasks_without_dependencies_run_in_parallel(server: EmbeddedServer) -> None:
-    root: Document = {"id": "root", "name": "nap", "inputs": {"seconds": 0.5}}
+    root: Document = {"id": "root", "name": "nap", "inputs": {"seconds": 0.6}}
     children = [
-        {"id": f"fetch_data_{n}", "name": "nap", "parent_id": "root", "inputs": {"seconds": 0.5}}
+        {"id": f"fetch_data_{n}", "name": "nap", "parent_id": "root", "inputs": {"seconds": 0.6}}
         for n in (1, 2, 3)
     ]
     async with worker_env(server.client, nap) as client:
@@ -69,7 +69,7 @@ async def test_op3_tasks_without_dependencies_run_in_parallel(server: EmbeddedSe
 
     assert result.status is Status.COMPLETED
     assert overlap(*result.tasks.values())
-    assert spent(result) < 1.5  # one after another they would take 2 s
+    assert spent(result) < 1.8  # one after another they would take 2.4 s
 
 
 async def test_op3_the_arms_of_a_diamond_overlap(server: EmbeddedServer) -> None:
@@ -146,7 +146,7 @@ def test_op4_iv_a_cancelled_primary_is_an_end_for_its_fallback() -> None:
 
     run.next_start(now)
     run.began("primary", now)
-    run.failed("primary", Outcome(Status.CANCELLED), now)
+    run.ended("primary", Outcome(Status.CANCELLED), now)
 
     assert run.next_start(now) == Start("fallback", FALLBACK)
 

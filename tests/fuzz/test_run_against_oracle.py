@@ -14,7 +14,7 @@ from tests.fuzz.strategies import Case, cases
 
 from regrow.core.loading import load
 from regrow.core.models import Policy
-from regrow.core.outcome import Outcome
+from regrow.core.outcome import Outcome, outcome_of
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import tree_result
 from regrow.core.run import Start, TreeRun
@@ -70,12 +70,13 @@ class Driver:
             return
         scripted = self.case.script[start.task_id]
         if self.run.closed is not None:
-            self.run.failed(start.task_id, Outcome(Status.CANCELLED), NOW)
+            self.run.ended(start.task_id, Outcome(Status.CANCELLED), NOW)
         elif scripted.ok:
             answer = {"status": "completed", "result": scripted.value}
-            self.run.answered(start.task_id, answer, NOW)
+            self.run.ended(start.task_id, outcome_of(answer), NOW)
         else:
-            self.run.answered(start.task_id, {"status": "failed", "error": scripted.value}, NOW)
+            answer = {"status": "failed", "error": scripted.value}
+            self.run.ended(start.task_id, outcome_of(answer), NOW)
 
     def to_end(self) -> dict[str, Any]:
         self.start()

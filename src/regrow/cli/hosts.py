@@ -8,18 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
 from regrow.cli.follow import print_json
 from regrow.cli.init import write_project
-from regrow.cli.session import Target, settings_with
+from regrow.cli.session import Target
 from regrow.embedded import EmbeddedServer, embedded_server
 from regrow.executors import Executor
 from regrow.logs import configure_logs
-from regrow.settings import Settings
-from regrow.worker import run_worker, running_worker, stop_signals
+from regrow.worker import configure, run_worker, running_worker, stop_signals
 
 
 def executors(
@@ -28,7 +26,7 @@ def executors(
     output: opt.OutputOption = opt.Output.TEXT,
 ) -> ExitCode:
     """List the executors that a worker would have."""
-    registry = make_registry(settings_with(sources, None).executors)
+    _, registry = configure(sources or ())
     found = sorted(registry, key=lambda executor: executor.id)
     if schema or output is not opt.Output.TEXT:
         print_json([_executor_json(executor) for executor in found])
@@ -56,13 +54,12 @@ def worker(
     REGROW_GRACEFUL_SHUTDOWN_TIMEOUT, REGROW_COMMAND_ALLOW, REGROW_LOG_LEVEL, REGROW_LOG_FORMAT;
     where Temporal is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_….
     """
-    settings = settings_with(executors, task_queue)
+    settings, registry = configure(executors or (), task_queue)
     configure_logs(level=settings.log_level, style=settings.log_format)
-    make_registry(settings.executors)  # what is wrong shows before anything is connected
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile, settings.task_queue).connect()
-        await run_worker(client.client, settings)
+        await run_worker(client.client, registry, settings)
         return ExitCode.DONE
 
     return work()
@@ -86,16 +83,17 @@ def dev(
 
     Example: regrow dev --db state.db --executors executors.py
     """
-    settings = settings_with(executors, task_queue)
+    settings, registry = configure(executors or (), task_queue)
     configure_logs(level=settings.log_level, style=settings.log_format)
-    hosts = bool(settings.executors) if with_worker is None else with_worker
+    named = bool(executors or settings.executors)
+    hosts = named if with_worker is None else with_worker
 
     async def work() -> ExitCode:
         with stop_signals() as stop:
             async with embedded_server(db=db, port=port, ui_port=ui_port) as server:
                 _greet(server, hosts=hosts)
                 if hosts:
-                    async with _worker_beside(server, settings):
+                    async with running_worker(server.client, registry, settings):
                         await stop.wait()
                 else:
                     await stop.wait()
@@ -117,10 +115,6 @@ def init(
         typer.echo(path)
     say(f"now: cd {directory} && regrow run tree.yaml --executors executors.py")
     return ExitCode.DONE
-
-
-def _worker_beside(server: EmbeddedServer, settings: Settings) -> Any:
-    return running_worker(server.client, make_registry(settings.executors), settings)
 
 
 def _greet(server: EmbeddedServer, *, hosts: bool) -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from temporalio.envconfig import ClientConfig
 
-from regrow.activities.catalogue import make_registry
 from regrow.cli.exits import say
 from regrow.client import TreeClient
 from regrow.client.tree_client import DEFAULT_ADDRESS
 from regrow.embedded import embedded_server
 from regrow.executors import Registry
-from regrow.settings import Settings, load_settings
-from regrow.worker import running_worker
+from regrow.settings import load_settings
+from regrow.worker import configure, running_worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +68,20 @@ async def session(
     target: Target, executors: Sequence[str] | None, db: Path | None
 ) -> AsyncGenerator[Session]:
     """Use the server there is, or start one with a worker beside it for this command alone."""
-    settings = settings_with(executors, target.task_queue)
+    settings, registry = configure(executors or (), target.task_queue)
     if db is None and (target.is_configured or await _answers(DEFAULT_ADDRESS)):
         client = await target.connect()
         if not executors:
             yield Session(client)
             return
-        registry = make_registry(settings.executors)
         async with running_worker(client.client, registry, settings):
             yield Session(client, registry)
         return
-    registry = make_registry(settings.executors)
     async with embedded_server(db=db) as server:
         say(f"Temporal Web UI: {server.ui_url} (until this command ends)")
         async with running_worker(server.client, registry, settings):
             client = TreeClient(server.client, task_queue=settings.task_queue)
             yield Session(client, registry, server.ui_url)
-
-
-def settings_with(executors: Sequence[str] | None, task_queue: str | None) -> Settings:
-    """Read the settings, with what the command line says on top."""
-    settings = load_settings(task_queue=task_queue)
-    if executors:
-        named = tuple(dict.fromkeys((*settings.executors, *executors)))
-        return settings.model_copy(update={"executors": named})
-    return settings
 
 
 async def _answers(address: str) -> bool:

@@ -25,7 +25,7 @@ from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry, tr
 from regrow.core.run import Record, Start, TreeRun
 from regrow.core.snapshot import restore_snapshot
 from regrow.core.wire import DESCRIBE_EXECUTORS, ErrorType, Status
-from regrow.workflows.failures import failure_outcome
+from regrow.workflows.outcomes import answer_outcome, failure_outcome
 
 _LOCAL_ACTIVITY: Final = "core_local_activity"
 _ENDS: Final = {
@@ -171,7 +171,8 @@ class Fold:
     def _on_activity_task_completed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_completed_event_attributes
         if task_id := self._scheduled.get(done.scheduled_event_id):
-            cast("TreeRun", self.run).answered(task_id, self._value(done.result), at)
+            outcome = answer_outcome(done.result.payloads[0], self._payloads)
+            cast("TreeRun", self.run).ended(task_id, outcome, at)
 
     def _on_activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_failed_event_attributes
@@ -195,7 +196,7 @@ class Fold:
         policy = self.run.plan.activities[task_id]
         outcome = failure_outcome(error, policy, RetryState(retry_state) if retry_state else None)
         known = self._attempts.get(scheduled) if outcome.attempts is None else outcome.attempts
-        self.run.failed(task_id, outcome.with_attempts(known), at)
+        self.run.ended(task_id, outcome.with_attempts(known), at)
 
     def _on_timer_started(self, event: HistoryEvent, at: datetime) -> None:
         """A sleep's timer carries the task's summary; the engine's own timers carry none."""

@@ -1,6 +1,6 @@
 """One run of a tree: everything it has learnt, and what it does next.
 
-The workflow tells it facts (`began`, `answered`, `failed`, …) and asks for the `next_start`; the
+The workflow tells it facts (`began`, `ended`, `woke`, …) and asks for the `next_start`; the
 reader of histories tells it the same facts from recorded events. It decides, they act.
 """
 
@@ -16,7 +16,7 @@ from regrow.core.frontier import Frontier
 from regrow.core.graph import children_of, dependents_of, enclosing_groups
 from regrow.core.inputs import Inputs
 from regrow.core.models import Json, Task, TaskId
-from regrow.core.outcome import Because, Outcome, completed, failed, outcome_of, short_error
+from regrow.core.outcome import Because, Outcome, completed, failed, short_error
 from regrow.core.references import ExpressionError, compile_template, condition, is_true
 from regrow.core.resolve import Plan
 from regrow.core.wire import AGGREGATE_RESULTS, GROUP, SLEEP, ErrorType, Status
@@ -182,15 +182,12 @@ class TreeRun:
         self._move(task_id, Status.IN_PROGRESS)
         self.records[task_id].started_at = at
 
-    def answered(self, task_id: TaskId, answer: Json, at: datetime) -> None:
-        """Record what an executor returned."""
-        self._end_activity(task_id, outcome_of(answer), at)
-
-    def failed(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
-        """Record how an activity failed for good, or that it was cancelled."""
+    def ended(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
+        """Record how an activity ended: with what result or failure, or by a cancel."""
         if outcome.status is Status.CANCELLED:
             outcome = replace(outcome, because=self.closed)
-        self._end_activity(task_id, outcome, at)
+        self._in_flight -= 1
+        self._settle(task_id, outcome, at)
 
     def refused(self, task_id: TaskId, error: str, error_type: ErrorType, at: datetime) -> None:
         """Record that a task could not be started, such as for the size of its inputs."""
@@ -297,10 +294,6 @@ class TreeRun:
             return None
 
     # --- ends
-
-    def _end_activity(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
-        self._in_flight -= 1
-        self._settle(task_id, outcome, at)
 
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         self._finish(task_id, outcome, at)

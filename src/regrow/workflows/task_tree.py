@@ -30,7 +30,7 @@ from regrow.core.wire import (
     ErrorType,
     Status,
 )
-from regrow.workflows.failures import failure_outcome
+from regrow.workflows.outcomes import answer_outcome, failure_outcome
 from regrow.workflows.policies import ActivityOptions, summary
 
 _NEXT_TASK = timedelta(milliseconds=1)
@@ -118,6 +118,7 @@ class TaskTreeWorkflow:
             executor_ids(tree),
             result_type=dict[str, Any],
             start_to_close_timeout=_DESCRIBE_TIMEOUT,
+            schedule_to_close_timeout=2 * _DESCRIBE_TIMEOUT,
             activity_id=DESCRIBE_EXECUTORS,
             summary="what the executors of this tree are",
         )
@@ -154,7 +155,9 @@ class TaskTreeWorkflow:
             return 0
         task = run.tasks[start.task_id]
         options = cast("ActivityOptions", self._options).of(task)
-        handle = workflow.start_activity(task.executor_id, RawValue(payload), **options)
+        handle = workflow.start_activity(
+            task.executor_id, RawValue(payload), result_type=RawValue, **options
+        )
         handle.add_done_callback(lambda done: self._ended(task.id, done))
         self._handles[task.id] = handle
         run.began(task.id, now)
@@ -187,9 +190,10 @@ class TaskTreeWorkflow:
         run, now = self._tree_run, workflow.now()
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if error is None:
-            run.answered(task_id, done.result(), now)
+            outcome = answer_outcome(done.result().payload, workflow.payload_converter())
         else:
-            run.failed(task_id, failure_outcome(error, run.plan.activities[task_id]), now)
+            outcome = failure_outcome(error, run.plan.activities[task_id])
+        run.ended(task_id, outcome, now)
 
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -222,6 +226,8 @@ class TaskTreeWorkflow:
 
     def _holding(self) -> bool:
         """Hold back starts when the history is due to be left, and leave it once nothing runs."""
+        if self._tree_run.is_finished:
+            return False
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
         if self._rollover.is_last(events, size):

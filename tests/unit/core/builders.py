@@ -14,7 +14,7 @@ import pytest
 from regrow.core.graph import children_of
 from regrow.core.loading import load
 from regrow.core.models import Policy, TaskTree
-from regrow.core.outcome import Outcome
+from regrow.core.outcome import Outcome, outcome_of
 from regrow.core.problems import InvalidTree, path_text
 from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import tree_result
@@ -138,10 +138,9 @@ def settle(run: TreeRun, task_id: str, answer: Any = None) -> None:
     """End what runs: a sleep wakes, an activity answers or fails."""
     if task_id in run.sleeping:
         run.woke(task_id, clock(run))
-    elif isinstance(answer, Outcome):
-        run.failed(task_id, answer, clock(run))
     else:
-        run.answered(task_id, answer, clock(run))
+        outcome = answer if isinstance(answer, Outcome) else outcome_of(answer)
+        run.ended(task_id, outcome, clock(run))
 
 
 def running(run: TreeRun) -> list[str]:

@@ -22,7 +22,7 @@ from tests.unit.core.builders import (
 
 from regrow.core import limits
 from regrow.core.models import TaskTree
-from regrow.core.outcome import Outcome
+from regrow.core.outcome import Outcome, outcome_of
 from regrow.core.result import tree_result
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot, take_snapshot
@@ -135,7 +135,7 @@ def test_attempts_and_times_survive() -> None:
 def test_times_are_the_same_in_the_result_of_a_continuation() -> None:
     run = begin(tree_of(task("a"), task("b", "a")))
     run.began("a", NOW + timedelta(microseconds=1600))
-    run.answered("a", 1, NOW + timedelta(microseconds=2600))
+    run.ended("a", outcome_of(1), NOW + timedelta(microseconds=2600))
 
     entries = [tree_result(each)["tasks"]["a"] for each in (run, continued(run))]
 

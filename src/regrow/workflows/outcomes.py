@@ -1,7 +1,9 @@
-"""How an activity's failure is read: by the workflow, and by whoever reads its history."""
+"""How an activity's end is read: by the workflow, and by whoever reads its history."""
 
 from typing import Any, Final, cast
 
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import PayloadConverter
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -12,9 +14,10 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core.models import Json, Policy
-from regrow.core.outcome import Outcome, attempts_of, short_error
+from regrow.core.outcome import Outcome, attempts_of, outcome_of, short_error
 from regrow.core.wire import ErrorType, Status
 
+_JSON_ENCODINGS: Final = (b"json/plain", b"binary/null")
 _LIMITS: Final = {
     TimeoutType.START_TO_CLOSE: "start_to_close_timeout",
     TimeoutType.SCHEDULE_TO_CLOSE: "schedule_to_close_timeout",
@@ -25,6 +28,16 @@ _MEANINGS: Final = {
     TimeoutType.SCHEDULE_TO_START: "no worker took the task; is one polling its task queue?",
     TimeoutType.HEARTBEAT: "the worker was not heard from; it died or its executor hung",
 }
+
+
+def answer_outcome(payload: Payload, converter: PayloadConverter) -> Outcome:
+    """Give the outcome of an activity that returned; a foreign worker may return anything."""
+    encoding = payload.metadata.get("encoding", b"")
+    if encoding not in _JSON_ENCODINGS:
+        kind = encoding.decode(errors="replace") or "nothing known"
+        error = f"the activity returned {kind}, which is not JSON"
+        return Outcome(Status.FAILED, error=error, error_type=ErrorType.CONTRACT, attempts=None)
+    return outcome_of(cast("Json", converter.from_payload(payload)))
 
 
 def failure_outcome(
