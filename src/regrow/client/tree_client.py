@@ -116,7 +116,7 @@ class TreeClient:
             )
         except WorkflowAlreadyStartedError:
             return await self._attach(tree_id, digest)
-        return TreeHandle(self.client, tree_id, handle.first_execution_run_id)
+        return TreeHandle(self.client, tree_id, handle)
 
     def get(self, id: str) -> TreeHandle:  # noqa: A002 - the word of the contract
         """Give the handle of a tree, whether it exists or not; its methods raise `TreeNotFound`."""

@@ -25,12 +25,13 @@ class TreeHandle:
         self,
         client: Client,
         tree_id: str,
-        first_run_id: str | None = None,
+        started: WorkflowHandle[Any, Any] | None = None,
         *,
         attached: bool = False,
     ) -> None:
         self._client = client
-        self._first_run_id = first_run_id
+        self._started = started
+        self._first_run_id = started.first_execution_run_id if started else None
         self.id = tree_id
         self.attached = attached
         """Whether the tree was there already when this handle was to start it."""
@@ -47,7 +48,8 @@ class TreeHandle:
         `InvalidTree` for a document that the worker refused.
         """
         try:
-            raw = await self.workflow_handle.result()
+            # The handle of the start is the one on which the time-skipping test server skips time.
+            raw = await (self._started or self.workflow_handle).result()
         except WorkflowFailureError as failure:
             raise await self._ended_badly(failure.cause) from None
         except RPCError as error:

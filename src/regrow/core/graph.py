@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from regrow.core import limits
 from regrow.core.models import Task, TaskId
-from regrow.core.problems import Path, Problem, suggestion
+from regrow.core.problems import Path, Problem, Suggester
 from regrow.core.wire import GROUP
 
 _SHOWN_CYCLE = 12
@@ -32,7 +32,9 @@ def dependents_of(tasks: Iterable[Task]) -> dict[TaskId, list[tuple[TaskId, bool
 def enclosing_groups(
     tasks: Sequence[Task], groups: Mapping[TaskId, object]
 ) -> dict[TaskId, TaskId]:
-    """Give the nearest group above every task that is inside one."""
+    """Give the nearest group above every task that is inside one; parents must not be in a ring."""
+    if not groups:
+        return {}
     parents = {task.id: task.parent_id for task in tasks}
     nearest: dict[TaskId, TaskId | None] = {}
     for task in tasks:
@@ -69,18 +71,18 @@ def graph_problems(parsed: Sequence[tuple[Task, Path]]) -> list[Problem]:
         if task.id in paths:
             problems.append(Problem("duplicate_id", (*path, "id"), f"'{task.id}' is used twice"))
         paths.setdefault(task.id, path)
+    suggest = Suggester(paths)
     for task, path in parsed:
-        problems += _edge_problems(task, path, paths)
-        problems += _parent_problems(task, path, paths)
+        problems += _edge_problems(task, path, paths, suggest)
+        problems += _parent_problems(task, path, paths, suggest)
     tasks = list({task.id: task for task, _ in reversed(parsed)}.values())[::-1]
     parents = {task.id: [task.parent_id] for task in tasks if task.parent_id not in (None, task.id)}
-    loops = list(_cycles(parents))
-    problems += [_cycle_problem("parent_cycle", loop, paths) for loop in loops]
-    if not loops:
-        children = children_of(tasks)
-        groups = {t.id: True for t in tasks if t.executor == GROUP and t.id in children}
-        problems += cycle_problems(tasks, groups, paths)
-    return problems
+    problems += [_cycle_problem("parent_cycle", loop, paths) for loop in _cycles(parents)]
+    children = children_of(tasks)
+    groups = {t.id: True for t in tasks if t.executor == GROUP and t.id in children}
+    if any(problem.code == "parent_cycle" for problem in problems):
+        groups = {}
+    return problems + cycle_problems(tasks, groups, paths)
 
 
 def cycle_problems(
@@ -94,7 +96,9 @@ def cycle_problems(
     return [_cycle_problem("cycle", loop, paths) for loop in _cycles(waits)]
 
 
-def _edge_problems(task: Task, path: Path, known: Mapping[TaskId, object]) -> Iterator[Problem]:
+def _edge_problems(
+    task: Task, path: Path, known: Mapping[TaskId, object], suggest: Suggester
+) -> Iterator[Problem]:
     seen: dict[TaskId, bool] = {}
     keys: dict[str, TaskId] = {}
     for index, edge in enumerate(task.dependencies):
@@ -104,8 +108,8 @@ def _edge_problems(task: Task, path: Path, known: Mapping[TaskId, object]) -> It
         elif edge.id in seen:
             yield Problem("duplicate_dependency", where, f"'{edge.id}' is named twice")
         elif edge.id not in known:
-            hint = suggestion(edge.id, known)
-            yield Problem("unknown_dependency", where, f"there is no task '{edge.id}'{hint}")
+            message = f"there is no task '{edge.id}'{suggest(edge.id)}"
+            yield Problem("unknown_dependency", where, message)
         key = edge.input_key
         if key not in (None, "*") and keys.setdefault(key, edge.id) != edge.id:
             message = f"the results of '{keys[key]}' and '{edge.id}' both go into '{key}'"
@@ -113,24 +117,27 @@ def _edge_problems(task: Task, path: Path, known: Mapping[TaskId, object]) -> It
         seen[edge.id] = True
 
 
-def _parent_problems(task: Task, path: Path, known: Mapping[TaskId, object]) -> Iterator[Problem]:
+def _parent_problems(
+    task: Task, path: Path, known: Mapping[TaskId, object], suggest: Suggester
+) -> Iterator[Problem]:
     where = (*path, "parent_id")
     if task.parent_id == task.id:
         yield Problem("parent_cycle", where, f"'{task.id}' is its own parent")
     elif task.parent_id is not None and task.parent_id not in known:
-        hint = suggestion(task.parent_id, known)
-        yield Problem("unknown_parent", where, f"there is no task '{task.parent_id}'{hint}")
+        message = f"there is no task '{task.parent_id}'{suggest(task.parent_id)}"
+        yield Problem("unknown_parent", where, message)
 
 
 def _cycles(waits: Mapping[TaskId, Sequence[TaskId | None]]) -> Iterator[list[TaskId]]:
     """Give each knot once, as `a, b, …, a` where each waits for the next."""
     rest = dict(waits)
+    position = {task_id: at for at, task_id in enumerate(waits)}
     for _ in range(limits.MAX_CYCLES):
         try:
             TopologicalSorter(rest).prepare()
         except CycleError as error:
             loop: list[TaskId] = error.args[1][::-1]
-            first = min(range(len(loop) - 1), key=lambda at: list(waits).index(loop[at]))
+            first = min(range(len(loop) - 1), key=lambda at: position[loop[at]])
             loop = [*loop[first:-1], *loop[:first], loop[first]]
             yield loop
             for task_id in loop[:-1]:

@@ -19,6 +19,13 @@ from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggesti
 from regrow.core.references import reference_problems
 from regrow.core.wire import ENGINE_KEY
 
+_GRAPH_CODES: Final = (
+    "cycle",
+    "self_dependency",
+    "unknown_dependency",
+    "duplicate_dependency",
+    "duplicate_into",
+)
 _SEED_KEYS: Final = ("schemas", "params")
 _LIFTED_KEYS: Final = ("children", *_SEED_KEYS)
 
@@ -54,13 +61,20 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
         (task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task
     ]
     problems = [*draft.problems, *graph_problems(parsed)]
-    problems += reference_problems(head, parsed)
+    if not any(_spoils_references(problem) for problem in problems):
+        problems += reference_problems(head, parsed)
     refuse_if(_in_document_order(problems, draft))
     return TaskTree.model_construct(
         head.model_fields_set | {"tasks"},
         **{field: getattr(head, field) for field in TreeHead.model_fields},
         tasks=tuple(task for task, _ in parsed),
     )
+
+
+def _spoils_references(problem: Problem) -> bool:
+    """Tell whether checking references would only find what follows from this problem."""
+    spoilt = problem.path[:1] == ("inputs",) or "dependencies" in problem.path
+    return problem.code == "parent_cycle" or (spoilt and problem.code not in _GRAPH_CODES)
 
 
 def without_engine(document: object) -> tuple[object, dict[str, Any]]:
@@ -95,16 +109,19 @@ def _not_plain(document: object) -> Iterator[Problem]:
         value, path = rest.pop()
         if len(path) > limits.MAX_NESTING:
             yield Problem("too_deep", path[:3], f"nested more than {limits.MAX_NESTING} deep")
-        elif isinstance(value, dict):
+            return
+        if isinstance(value, dict):
             mapping = cast("dict[object, object]", value)
-            for key, item in mapping.items():
-                if isinstance(key, str):
-                    rest.append((item, (*path, key)))
-                else:
+            for key in mapping:
+                if not isinstance(key, str):
                     yield Problem("key", path, f"the key {key!r} must be text; put it in quotes")
+            below = [(item, (*path, key)) for key, item in mapping.items() if isinstance(key, str)]
+            rest.extend(reversed(below))
         elif isinstance(value, list | tuple):
-            items = cast("Sequence[object]", value)
-            rest.extend((item, (*path, index)) for index, item in enumerate(items))
+            items = list(enumerate(cast("Sequence[object]", value)))
+            rest.extend((item, (*path, index)) for index, item in reversed(items))
+        elif isinstance(value, str) and not _is_utf8(value):
+            yield Problem("text", path, "the text has half of a surrogate pair in it")
         elif isinstance(value, float) and not math.isfinite(value):
             yield Problem("number", path, f"{value} is not a JSON number")
         elif not isinstance(value, str | int | float | bool | None):
@@ -112,12 +129,25 @@ def _not_plain(document: object) -> Iterator[Problem]:
             yield Problem("not_json", path, f"a {kind} is not JSON; put the value in quotes")
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _normalise(document: object, name: str | None) -> _Draft:
     if isinstance(document, list | tuple):
         draft = _Draft({}, [], [])
         _flatten(cast("Sequence[Any]", document), (), draft)
     elif isinstance(document, dict):
-        draft = _Draft(dict(cast("dict[str, Any]", document)), [], [])
+        head = {
+            key: value
+            for key, value in cast("dict[str, Any]", document).items()
+            if value is not None
+        }
+        draft = _Draft(head, [], [])
         _take_tasks(draft)
     else:
         kind = type(document).__name__
@@ -158,7 +188,7 @@ def _flatten(tasks: Sequence[Any], path: Path, draft: _Draft) -> None:
             draft.problems.append(Problem("shape", (*where, "children"), "must be a list of tasks"))
             continue
         below = list(enumerate(cast("Sequence[Any]", children)))
-        own_id = written.mapping.get("id")
+        own_id = _valid_id(written.mapping.get("id"))
         rest.extend(
             (child, (*where, "children", index), own_id) for index, child in reversed(below)
         )
@@ -172,7 +202,7 @@ def _flatten(tasks: Sequence[Any], path: Path, draft: _Draft) -> None:
 def _normal_task(
     raw: dict[str, Any], where: Path, parent: str | None, draft: _Draft
 ) -> dict[str, Any]:
-    task = {key: value for key, value in raw.items() if key not in _LIFTED_KEYS}
+    task = {k: v for k, v in raw.items() if k not in _LIFTED_KEYS and (v is not None or k == "id")}
     seed = len(where) == 0 or where[0] != "tasks" or any(key in raw for key in _SEED_KEYS)
     if task.get("id") is None and isinstance(task.get("name"), str):
         task["id"] = task["name"]
@@ -183,7 +213,11 @@ def _normal_task(
             message = f"nested under '{parent}' but parent_id says '{task['parent_id']}'"
             draft.problems.append(Problem("parent", (*where, "parent_id"), message))
         task["parent_id"] = parent
-    return {key: value for key, value in task.items() if value is not None or key == "id"}
+    return task
+
+
+def _valid_id(value: object) -> str | None:
+    return value if isinstance(value, str) and re.match(ID_PATTERN, value) else None
 
 
 def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft: _Draft) -> None:
@@ -194,12 +228,13 @@ def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft
             draft.problems.append(Problem("shape", (*where, key), "must be a mapping"))
         elif executor := cast("dict[str, Any]", value).get(inner):
             task.setdefault("executor", executor)
-    title = task.get("name")
-    if "executor" in task or not isinstance(title, str) or title == task.get("id"):
+    if "executor" in task:
         return
-    organises = raw.get("inputs") is None and not any(raw.get(key) for key in _SEED_KEYS)
-    if re.match(ID_PATTERN, title):
-        task["executor_default" if organises else "executor"] = title
+    default = _valid_id(task.get("name")) or _valid_id(task.get("id"))
+    if any(raw.get(key) for key in ("inputs", *_SEED_KEYS)):
+        task["executor"] = default  # whoever says this much means no mere group
+    elif default != task.get("id"):
+        task["executor_default"] = default
 
 
 def _resolve_names(draft: _Draft) -> None:
@@ -220,20 +255,25 @@ def _resolve_names(draft: _Draft) -> None:
 def _edge_by_id(edge: Any, ids_by_name: dict[str, list[str]], where: Path, draft: _Draft) -> Any:
     named = cast("dict[str, Any]", edge) if isinstance(edge, dict) else {}
     name = named.get("name")
-    if "id" in named or not isinstance(name, str):
+    if named.get("id") is not None or not isinstance(name, str):
         return cast("Any", edge)
     ids = ids_by_name.get(name, [name])
     if len(ids) > 1:
-        message = f"'{name}' is the name of several tasks ({', '.join(ids)}); use the id"
+        message = f"'{name}' is the name of several tasks ({', '.join(map(str, ids))}); use the id"
         draft.problems.append(Problem("ambiguous", where, message))
-    return {"id": ids[0], **{key: value for key, value in named.items() if key != "name"}}
+    return {
+        "id": ids[0],
+        **{key: value for key, value in named.items() if key not in ("id", "name")},
+    }
 
 
 def _one_user(draft: _Draft) -> None:
     """Lift the tasks' `user_id` to the tree: it is the label of the whole."""
     for written in draft.tasks:
         user_id = written.mapping.pop("user_id", None)
-        if user_id is None:
+        wrong = _shape_problems(TreeHead, {"name": "tree", "user_id": user_id}, written.path)
+        draft.problems += wrong
+        if user_id is None or wrong:
             continue
         first = draft.head.setdefault("user_id", user_id)
         if user_id != first:
@@ -243,7 +283,7 @@ def _one_user(draft: _Draft) -> None:
 
 def _default_name(draft: _Draft, name: str | None) -> None:
     if draft.head.get("name") is None:
-        first = draft.tasks[0].mapping.get("id") if draft.tasks else None
+        first = _valid_id(draft.tasks[0].mapping.get("id")) if draft.tasks else None
         draft.head["name"] = _as_id(name) or first or "tree"
 
 

@@ -164,13 +164,15 @@ class TaskTree(TreeHead):
 
 def _task_document(task: Task) -> dict[str, Any]:
     document = task.model_dump(mode="json", exclude_defaults=True)
+    if task.name == task.id:
+        del document["name"]
     if task.dependencies:
         document["dependencies"] = [_dependency_document(edge) for edge in task.dependencies]
     return document
 
 
 def _dependency_document(edge: Dependency) -> dict[str, Any] | str:
-    document = edge.model_dump(mode="json", exclude_defaults=True)
+    document = edge.model_dump(mode="json", exclude_defaults=True, exclude={"into"})
     if edge.input_key != edge.id:
         document["into"] = edge.input_key  # null is not the same as absent
     return document if len(document) > 1 else edge.id

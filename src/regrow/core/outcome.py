@@ -5,6 +5,7 @@ The same table reads what Regrow's own host answers and what a worker in another
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any, Final, Literal, cast
 
 from regrow.core import limits
@@ -96,7 +97,7 @@ def read_answer(value: Json) -> Answer:
 def _read_failure(value: Mapping[str, Json]) -> Answer:
     error, error_type, after = value.get("error"), value.get("error_type"), value.get("retry_after")
     rest = {key: item for key, item in value.items() if key not in _FAILURE_KEYS}
-    number = isinstance(after, int | float) and not isinstance(after, bool) and after >= 0
+    number = isinstance(after, int | float) and not isinstance(after, bool) and 0 <= after < inf
     return Answer(
         ok=False,
         error=UNKNOWN_ERROR if error in (None, "") else str(error),
@@ -131,10 +132,11 @@ def outcome_of(value: Json) -> Outcome:
 def attempts_of(metadata: Mapping[str, Any]) -> int | None:
     """Read how often the executor ran, if the host said so."""
     attempt = metadata.get("attempt")
-    return attempt if isinstance(attempt, int) else None
+    return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) else None
 
 
 def short_error(text: str) -> str:
-    """Keep an error readable and history small."""
+    """Keep an error readable, history small, and the text such that UTF-8 can hold it."""
+    text = text.encode(errors="replace").decode()
     most = limits.MAX_ERROR_CHARS
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters in all)"

@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 Path = tuple[str | int, ...]
 """Where in the document as it was written: `("tasks", 2, "retry", "maximum_attempts")`."""
 
 _SUGGESTION_CUTOFF = 0.6
+_MOST_COMPARED = 2_000
+_MOST_SUGGESTIONS = 20
 _PARTS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -68,6 +71,19 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant: `; did you mean 'retry'?`, or nothing."""
     close = get_close_matches(name, list(known), n=1, cutoff=_SUGGESTION_CUTOFF)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+class Suggester:
+    """Suggests names out of many; only so often, since each suggestion looks at all of them."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = list(islice(known, _MOST_COMPARED))
+        self._left = _MOST_SUGGESTIONS
+
+    def __call__(self, name: str) -> str:
+        """Give what `suggestion` gives, or nothing once there were enough."""
+        self._left -= 1
+        return suggestion(name, self._known) if self._left >= 0 else ""
 
 
 def refuse_if(problems: Sequence[Problem]) -> None:

@@ -17,7 +17,7 @@ import jmespath.parser
 from regrow.core import limits
 from regrow.core.graph import children_of, may_be_group, waits_for
 from regrow.core.models import Json, Task, TaskId, TreeHead
-from regrow.core.problems import Path, Problem, suggestion
+from regrow.core.problems import Path, Problem, Suggester, suggestion
 from regrow.core.wire import GROUP
 
 OPEN, CLOSE = "${{", "}}"
@@ -25,7 +25,20 @@ ROOTS: Final = ("inputs", "tasks", "tree")
 TASK_FIELDS: Final = ("status", "result", "error", "error_type")
 TREE_FIELDS: Final = ("id", "name", "user_id")
 
-_ELEMENT_NODES: Final = ("projection", "filter_projection", "value_projection", "pipe")
+_PATH_NODES: Final = (
+    "field",
+    "subexpression",
+    "index_expression",
+    "projection",
+    "filter_projection",
+    "value_projection",
+    "flatten",
+    "pipe",
+)
+_NEEDS_QUOTES: Final = "; an id with - or ., or with a digit first, needs quotes:"
+_MOST_ENDS: Final = 20
+_MOST_DOUBTS: Final = 100
+_MOST_ERROR: Final = 1_000
 _CHUNK: Final = 512
 
 
@@ -52,11 +65,21 @@ class Expression:
     compiled: jmespath.parser.ParsedResult
     names: tuple[tuple[str, ...], ...]
     """Each path from a root, such as `("tasks", "fetch", "result")`."""
+    makes_values: bool = False
+    """Whether it could give what wasn't there before, and so what JSON cannot hold."""
 
     @property
     def tasks(self) -> tuple[TaskId, ...]:
         """The tasks it names, each once."""
         return tuple(dict.fromkeys(name[1] for name in self.names if name[0] == "tasks"))
+
+    @property
+    def read_results(self) -> tuple[TaskId, ...]:
+        """The tasks whose result it may look at: all but those of which it names another field."""
+        others = TASK_FIELDS[:1] + TASK_FIELDS[2:]
+        return tuple(
+            n[1] for n in self.names if n[0] == "tasks" and n[2:3] not in {(o,) for o in others}
+        )
 
     @property
     def results(self) -> tuple[TaskId, ...]:
@@ -71,10 +94,13 @@ class Expression:
             "tasks": {task_id: scope.task_view(task_id) for task_id in self.tasks},
         }
         try:
-            return cast("Json", self.compiled.search(seen))
+            value = self.compiled.search(seen)
+            if self.makes_values:
+                json.dumps(value, allow_nan=False)
         except Exception as error:  # whatever the library meets in foreign data
             message = f"{self.text}: {error}"
-            raise ExpressionError(message) from error
+            raise ExpressionError(message[:_MOST_ERROR]) from error
+        return cast("Json", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +138,7 @@ def compile_expression(text: str) -> Expression:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"cannot read '{text}': {reason.rstrip(':')}{_hint(text)}"
         raise ExpressionError(message) from error
-    return Expression(text, compiled, names)
+    return Expression(text, compiled, names, makes_values=any(c in text for c in "(&`"))
 
 
 def compile_template(value: Json) -> Template:
@@ -161,7 +187,9 @@ def _take_expression(rest: str) -> tuple[Expression, str]:
     """Read up to the first `}}` at which the text before it is an expression."""
     failure: ExpressionError | None = None
     at = rest.find(CLOSE)
-    while 0 <= at <= limits.MAX_EXPRESSION:
+    for _ in range(_MOST_ENDS):
+        if at < 0:
+            break
         try:
             return compile_expression(rest[:at].strip()), rest[at + len(CLOSE) :]
         except ExpressionError as error:
@@ -192,17 +220,19 @@ def named_tasks(task: Task) -> tuple[TaskId, ...]:
 def _names(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Give the paths that an expression reads from the roots; what follows an element is local."""
     kind, children = node["type"], cast("list[dict[str, Any]]", node.get("children", []))
-    if kind == "field":
-        yield _rooted((node["value"],))
-    elif kind == "subexpression" and children[0]["type"] == "field":
-        yield _rooted(tuple(_leading_fields(children)))
-    elif kind in ("subexpression", "index_expression", "flatten", *_ELEMENT_NODES):
-        yield from _names(children[0])
-    elif kind == "current":
-        message = "'@' at the top would be everything; name what is meant"
-        raise _NotNamed(message)
-    elif kind not in ("expref", "literal"):
-        for child in children:
+    if kind == "current":
+        raise _NotNamed("'@' at the top would be everything; name what is meant")
+    if kind == "expref":
+        raise _NotNamed("'&' only means something as an argument of a function")
+    if kind in _PATH_NODES:
+        fields, _ = _leading_fields(node)
+        if fields:
+            yield _rooted(tuple(fields))
+        else:
+            yield from _names(children[0])
+        return
+    for child in children:
+        if kind != "function_expression" or child["type"] != "expref":
             yield from _names(child)
 
 
@@ -210,11 +240,19 @@ class _NotNamed(jmespath.exceptions.JMESPathError):
     pass
 
 
-def _leading_fields(children: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for child in children:
-        if child["type"] != "field":
-            return
-        yield child["value"]
+def _leading_fields(node: dict[str, Any]) -> tuple[list[str], bool]:
+    """Give the fields a node begins with, and whether it is nothing but fields."""
+    if node["type"] == "field":
+        return [node["value"]], True
+    if node["type"] not in _PATH_NODES:
+        return [], False
+    fields: list[str] = []
+    for child in node["children"]:
+        more, whole = _leading_fields(child)
+        fields += more
+        if not whole or node["type"] != "subexpression":
+            return fields, False
+    return fields, True
 
 
 def _rooted(path: tuple[str, ...]) -> tuple[str, ...]:
@@ -227,8 +265,10 @@ def _rooted(path: tuple[str, ...]) -> tuple[str, ...]:
 def _hint(text: str) -> str:
     if re.search(r"!\s*tasks\b", text):
         return "; '!' binds tighter than '.': write !(tasks.ID.result)"
-    match = re.search(r"tasks\.([A-Za-z0-9][A-Za-z0-9_.-]*-[A-Za-z0-9_-]+)", text)
-    return f'; an id with - or . needs quotes: tasks."{match[1]}"' if match else ""
+    match = re.search(
+        r"tasks\.([A-Za-z0-9][A-Za-z0-9_.-]*-[A-Za-z0-9_-]+|[0-9][A-Za-z0-9_-]*)", text
+    )
+    return f'{_NEEDS_QUOTES} tasks."{match[1]}"' if match else ""
 
 
 def reference_problems(
@@ -253,6 +293,7 @@ class _Check:
     def __init__(self, head: TreeHead, parsed: Sequence[tuple[Task, Path]]) -> None:
         self._head = head
         self._tasks = {task.id: task for task, _ in parsed}
+        self._suggest = Suggester(self._tasks)
         self._problems: list[Problem] = []
         self._distant: list[tuple[TaskId, TaskId, Path]] = []
         """References to tasks that are not direct dependencies: (from, to, place)."""
@@ -282,10 +323,13 @@ class _Check:
         possible = {t.id: True for t in tasks if groups is None and may_be_group(t, children)}
         surely = _upstream(waits_for(tasks, explicit if groups is None else groups), self._distant)
         maybe = waits_for(tasks, {**explicit, **possible}) if possible else None
+        doubts = 0
         for (task_id, named, where), reachable in zip(self._distant, surely, strict=True):
-            if not reachable and not (maybe and _reaches(maybe, task_id, named)):
-                message = f"'{named}' is not upstream of '{task_id}'; add it to the dependencies"
-                self._problems.append(Problem("not_upstream", where, message))
+            doubts += not reachable
+            if reachable or (maybe and (doubts > _MOST_DOUBTS or _reaches(maybe, task_id, named))):
+                continue
+            message = f"'{named}' is not upstream of '{task_id}'; add it to the dependencies"
+            self._problems.append(Problem("not_upstream", where, message))
         return self._problems
 
     def _names(self, expression: Expression, where: Path, task: Task | None) -> None:
@@ -314,7 +358,7 @@ class _Check:
 
     def _task_message(self, rest: tuple[str, ...]) -> str | None:
         if rest[0] not in self._tasks:
-            hint = self._dotted(rest) or suggestion(rest[0], self._tasks)
+            hint = self._dotted(rest) or self._suggest(rest[0])
             return f"there is no task '{rest[0]}'{hint}"
         if len(rest) > 1 and rest[1] not in TASK_FIELDS:
             fields = ", ".join(TASK_FIELDS)
@@ -325,7 +369,7 @@ class _Check:
         """An id with dots in it, written without quotes, reads as a path."""
         for length in range(len(rest), 1, -1):
             if (dotted := ".".join(rest[:length])) in self._tasks:
-                return f'; an id with - or . needs quotes: tasks."{dotted}"'
+                return f'{_NEEDS_QUOTES} tasks."{dotted}"'
         return None
 
 

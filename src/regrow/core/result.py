@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,6 +13,9 @@ from regrow.core.outcome import Outcome
 from regrow.core.references import ExpressionError, compile_template
 from regrow.core.run import TreeRun
 from regrow.core.wire import Status
+
+AND_MORE: Final = "…"
+"""Stands for the names that were too many to list."""
 
 
 class TaskBecause(BaseModel):
@@ -155,7 +158,8 @@ def tree_result(run: TreeRun) -> dict[str, Any]:
 
 def json_size(value: object) -> int:
     """Give the bytes a value takes as JSON."""
-    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="surrogatepass"))
 
 
 def _default_outputs(run: TreeRun) -> dict[str, Json]:
@@ -169,9 +173,14 @@ def _default_outputs(run: TreeRun) -> dict[str, Json]:
 def _fitting(
     run: TreeRun, outputs: Mapping[str, Json], room: int
 ) -> tuple[dict[str, Json], tuple[str, ...], int]:
+    """Keep what fits; of the rest the names are kept, as far as those fit."""
     kept: dict[str, Json] = {}
     omitted: list[str] = []
+    names_room = limits.MAX_RESULTS_BYTES
     for name, value in outputs.items():
+        names_room -= 2 * json_size(name)
+        if names_room < 0:
+            return kept, (*omitted, AND_MORE), room
         size = json_size(value)
         left_behind = run.is_default_output(name) and run.records[name].result_omitted
         fits = size <= room and not left_behind

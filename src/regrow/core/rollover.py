@@ -18,6 +18,8 @@ class Rollover:
         """`size` is that of the history as the run begins: a large document is in it already."""
         self._due_at_events = limits.ROLLOVER_EVENTS
         self._due_at_bytes = size + limits.ROLLOVER_BYTES
+        self._heeds_server = True
+        """Until a hand-over had to be put off: the server goes on suggesting it."""
         self._held_since: datetime | None = None
 
     def holds(self, events: int, size: int, suggested: bool, now: datetime) -> bool:  # noqa: FBT001
@@ -33,7 +35,7 @@ class Rollover:
         if (
             events >= self._due_at_events
             or size >= self._due_at_bytes
-            or (suggested and self._first)
+            or (suggested and self._heeds_server)
         ):
             self._held_since = now
         return self._held_since is not None
@@ -44,13 +46,10 @@ class Rollover:
             return None
         return max(self._held_since + limits.ROLLOVER_HOLD - now, _SOON)
 
-    @property
-    def _first(self) -> bool:
-        return self._due_at_events == limits.ROLLOVER_EVENTS
-
     def postpone(self, events: int, size: int) -> None:
         """Let starts go on and try again later: a task runs too long, or the state is too large."""
         self._held_since = None
+        self._heeds_server = False
         self._due_at_events = events + limits.ROLLOVER_RETRY_EVENTS
         self._due_at_bytes = size + limits.ROLLOVER_BYTES
 

@@ -69,13 +69,14 @@ class TreeRun:
         self.counts = dict.fromkeys(Status, 0) | {Status.PENDING: len(self.records)}
         self.dependents = dependents_of(tree.tasks)
         self.children = children_of(tree.tasks)
-        self.grouped = enclosing_groups(tree.tasks, plan.groups)
+        self._groups = plan.groups
+        self.grouped = enclosing_groups(tree.tasks, self._groups)
         self.sleeping: dict[TaskId, datetime] = {}
         self.closed: Because | None = None
         """Set once nothing new may start: the tree was cancelled, or gave up at a failure."""
         self.error: str | None = None
         """Why the tree failed, when it isn't for a task."""
-        self._frontier = Frontier(tree.tasks, plan.groups)
+        self._frontier = Frontier(tree.tasks, self._groups)
         self._naps: deque[Start] = deque()
         self._in_flight = 0
         self._failed = False
@@ -200,9 +201,9 @@ class TreeRun:
         self.records[start.task_id].started_at = at
 
     def woke(self, task_id: TaskId, at: datetime) -> None:
-        """Record that a sleep is over."""
-        del self.sleeping[task_id]
-        self._settle(task_id, completed(), at)
+        """Record that a sleep is over; one that was cancelled a moment before stays so."""
+        if self.sleeping.pop(task_id, None) is not None:
+            self._settle(task_id, completed(), at)
 
     def cancel(self, reason: str, at: datetime) -> None:
         """Cancel the tree: nothing new starts, what runs is interrupted."""
@@ -262,12 +263,8 @@ class TreeRun:
 
     def _group_outcome(self, group: TaskId) -> Outcome:
         members = list(self.members(group))
-        bad = [
-            member
-            for member in members
-            if self.records[member].status in (Status.FAILED, Status.CANCELLED)
-            and not self.is_tolerated(member)
-        ]
+        wrong = [member for member in members if self._went_wrong(member)]
+        bad = [member for member in wrong if member not in self._groups] or wrong
         if bad:
             more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             return failed(f"'{bad[0]}'{more} inside the group failed", ErrorType.GROUP_FAILED)
@@ -275,9 +272,13 @@ class TreeRun:
             {
                 member: self.task_view(member)["result"]
                 for member in members
-                if self.completed(member) and member not in self.plan.groups
+                if self.completed(member) and member not in self._groups
             }
         )
+
+    def _went_wrong(self, task_id: TaskId) -> bool:
+        ended_badly = self.records[task_id].status in (Status.FAILED, Status.CANCELLED)
+        return ended_badly and not self.is_tolerated(task_id)
 
     def _aggregate(self, task: Task) -> Outcome:
         edges = [edge.id for edge in task.dependencies]
@@ -303,7 +304,8 @@ class TreeRun:
 
     def _judge(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         """An untolerated failure fails the tree, and may end it."""
-        if outcome.status is not Status.FAILED or self.is_tolerated(task_id):
+        by_hand = outcome.status is Status.CANCELLED and self.closed is None
+        if not (outcome.status is Status.FAILED or by_hand) or self.is_tolerated(task_id):
             return
         self._failed = True
         if self.plan.tree.on_failure == "cancel":

@@ -88,7 +88,7 @@ def _needed_results(run: TreeRun) -> Iterator[TaskId]:
     if declared is not None:
         for value in declared.values():
             for expression in compile_template(value).expressions:
-                yield from expression.tasks
+                yield from expression.read_results
 
 
 def _read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
@@ -102,9 +102,9 @@ def _read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
         inputs = Inputs.of(task)
         yield from (edge.id for edge in inputs.passed)
     for expression in compile_template(task.inputs).expressions:
-        yield from expression.results
+        yield from expression.read_results
     if task.when is not None:
-        yield from condition(task.when).tasks
+        yield from condition(task.when).read_results
 
 
 def _note(end: Outcome) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _note(end: Outcome) -> dict[str, Any]:
 
 
 def _millis(at: datetime | None) -> int | None:
-    return None if at is None else round((at - _EPOCH) / timedelta(milliseconds=1))
+    return None if at is None else (at - _EPOCH) // timedelta(milliseconds=1)
 
 
 def _moment(millis: int | None) -> datetime | None:

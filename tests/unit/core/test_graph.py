@@ -95,7 +95,6 @@ def test_parent_cycles_are_named() -> None:
     ]
 
 
-@pytest.mark.xfail(reason="bug 1: loops for ever and eats all memory", run=False)
 @pytest.mark.parametrize(
     ("written", "problems"),
     [

@@ -58,7 +58,6 @@ def test_same_tree_has_the_same_hash_however_it_is_written(same: Any) -> None:
     assert hash_of(same) == hash_of(NATIVE)
 
 
-@pytest.mark.xfail(reason="bug 16: what says the default differs from what leaves it out")
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -87,9 +87,7 @@ def test_authors_key_wins_over_the_dependency_of_that_name() -> None:
         ({"x": "${{ tasks.a.result.name }}"}, False),
         ({"x": "name: ${{ tasks.a.result.name }}"}, False),
         ({"x": [{"y": "${{ tasks.a.result.name }}"}]}, False),
-        pytest.param(
-            {"x": "${{ tasks.a.result[0] }}"}, False, marks=pytest.mark.xfail(reason="bug 2")
-        ),
+        pytest.param({"x": "${{ tasks.a.result[0] }}"}, False),
         ({"x": "${{ tasks.a.status }}"}, True),
         ({"x": "${{ tasks.b.result }}"}, True),
         ({}, True),

@@ -95,7 +95,7 @@ def test_failure_is_retried_only_if_retryable_is_true(value: Any, *, retryable: 
         ("5", None),
         (None, None),
         (float("nan"), None),
-        pytest.param(float("inf"), None, marks=pytest.mark.xfail(reason="bug 14")),
+        pytest.param(float("inf"), None),
     ],
 )
 def test_retry_after_is_a_number_of_seconds(value: Any, after: float | None) -> None:
@@ -131,7 +131,7 @@ def test_answer_of_a_foreign_worker_goes_through_the_same_table() -> None:
         (2, 2),
         ("2", None),
         (None, None),
-        pytest.param(True, None, marks=pytest.mark.xfail(reason="bug 14")),
+        pytest.param(True, None),
     ],
 )
 def test_attempts_are_what_the_host_said(attempt: Any, attempts: int | None) -> None:

@@ -82,7 +82,6 @@ def test_suggestion_of_the_server_is_followed_once_only() -> None:
     assert not holds(rollover, 101, suggested=True)
 
 
-@pytest.mark.xfail(reason="bug 15: 2,500 + 1,000 is taken for the first limit")
 def test_suggestion_of_the_server_is_followed_once_only_at_any_length() -> None:
     rollover = Rollover(0)
     rollover.postpone(limits.ROLLOVER_EVENTS - limits.ROLLOVER_RETRY_EVENTS, 0)

@@ -223,7 +223,6 @@ def test_tree_fails_unless_the_failure_is_tolerated(tasks: list[Document], statu
     assert run_to_end(tree_of(*tasks), {"a": fails()}).status.value == status
 
 
-@pytest.mark.xfail(reason="bug 17: completed")
 def test_task_that_was_cancelled_without_the_tree_fails_it_like_a_failure() -> None:
     assert run_to_end(tree_of(task("a")), {"a": CANCELLED}).status is Status.FAILED
 
@@ -449,7 +448,6 @@ def test_failure_decided_before_a_cancel_stays_a_failure() -> None:
     assert run.status is Status.FAILED
 
 
-@pytest.mark.xfail(reason="bug 18: KeyError, though both may arrive at once", raises=KeyError)
 @pytest.mark.parametrize("on_failure", ["continue", "cancel"])
 def test_sleep_that_ends_just_when_the_tree_is_closed_stays_cancelled(on_failure: str) -> None:
     run = begin(tree_of(sleep("nap"), task("bad"), on_failure=on_failure))
@@ -602,7 +600,6 @@ def test_groups_nest_and_the_outer_one_has_the_tasks_of_all() -> None:
     assert [*run.members("outer")] == ["inner", "a", "b"]
 
 
-@pytest.mark.xfail(reason="bug 19: 'inner' and 1 more")
 def test_failure_inside_nested_groups_is_counted_once() -> None:
     tree = tree_of(group("outer", children=[group("inner", children=[task("a")])]))
 

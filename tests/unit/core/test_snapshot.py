@@ -131,7 +131,6 @@ def test_attempts_and_times_survive() -> None:
     assert fresh.records["a"] == run.records["a"]
 
 
-@pytest.mark.xfail(reason="bug 22: rounded here, cut off in results")
 def test_times_are_the_same_in_the_result_of_a_continuation() -> None:
     run = begin(tree_of(task("a"), task("b", "a")))
     run.began("a", NOW + timedelta(microseconds=1600))
@@ -183,7 +182,6 @@ def test_results_that_something_pending_will_read_are_kept(
     assert kept_after(2, task("a"), task("b", "a"), reader, task("tail", "r")) == kept
 
 
-@pytest.mark.xfail(reason="bug 2: lost, and read as null in the continuation")
 @pytest.mark.parametrize(
     "expression",
     ["tasks.a.result[0]", "tasks.a | result", "tasks.a.{r: result}", "tasks.a", "tasks.a.*"],
