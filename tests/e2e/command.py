@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -79,7 +79,7 @@ class Shell:
         )
 
     @contextmanager
-    def running(self, *args: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *args: str | Path) -> Generator[subprocess.Popen[str]]:
         """A command that goes on beside the test; killed at the end if it still does."""
         with subprocess.Popen(
             [*COMMAND, *map(str, args)],

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from tests.e2e.command import Shell, answers, free_port, interrupt, wait_until
 
+from regrow.embedded import temporal_binary
+
 
 class Dev(Shell):
     """A shell whose commands find the server of `regrow dev`."""
@@ -96,7 +98,7 @@ def test_trees_are_started_watched_shown_listed_and_cancelled(dev: Dev) -> None:
         "tree.yaml",
         "name: operated\ntasks:\n"
         "  - {id: quick, name: A quick one, executor: noop}\n"
-        "  - {id: slow, executor: nap, inputs: {seconds: 60}, heartbeat_timeout: 3s, dependencies: [quick]}\n"
+        "  - {id: slow, executor: nap, inputs: {seconds: 60}, dependencies: [quick]}\n"
         "  - {id: later, executor: noop, dependencies: [slow]}\n",
     )
     with start_worker(dev):
@@ -136,8 +138,6 @@ def test_an_unknown_tree_is_said_to_be_unknown(dev: Dev) -> None:
 
 
 def test_the_stock_command_line_starts_and_asks_a_tree(dev: Dev) -> None:
-    from regrow.embedded import temporal_binary
-
     def temporal(*args: str) -> str:
         command = [temporal_binary(), *args, "--address", dev.env["TEMPORAL_ADDRESS"], "-o", "json"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -153,7 +153,8 @@ def test_the_stock_command_line_starts_and_asks_a_tree(dev: Dev) -> None:
         alone = json.loads(
             temporal(
                 "activity", "execute", "--type", "noop", "--task-queue", "task-trees",
-                "--activity-id", "alone", "--start-to-close-timeout", "10s", "--input", '{"value": 5}',
+                "--activity-id", "alone", "--start-to-close-timeout", "10s",
+                "--input", '{"value": 5}',
             )
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def collected(count: int) -> list[Case]:
         max_examples=count,
         phases=[Phase.generate],
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(cases(far_references=True))
     def draw(case: Case) -> None:

@@ -1,10 +1,11 @@
 """Trees that were recorded keep running: every history replays on today's code."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def starts_low_priority_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def broken(self: frontier.Frontier, *args: Any) -> None:
         original(self, *args)
-        self._priority = {task_id: -value for task_id, value in self._priority.items()}
+        turned = {task_id: -value for task_id, value in vars(self)["_priority"].items()}
+        vars(self)["_priority"] = turned
 
     monkeypatch.setattr(frontier.Frontier, "__init__", broken)
 
@@ -80,7 +82,10 @@ def takes_required_edges_for_optional(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ignores_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "is_true", lambda value: True)
+    def broken(value: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(run, "is_true", broken)
 
 
 def does_not_wait_for_optional_edges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,17 +95,23 @@ def does_not_wait_for_optional_edges(monkeypatch: pytest.MonkeyPatch) -> None:
         original(self, tasks, groups)
         for task in tasks:
             if task.dependencies and not any(edge.required for edge in task.dependencies):
-                self._unblocked.append(task.id)
+                vars(self)["_unblocked"].append(task.id)
 
     monkeypatch.setattr(frontier.Frontier, "__init__", broken)
 
 
 def goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.TreeRun, "_close", lambda self, because, at: None)
+    def broken(*args: Any) -> None:
+        pass
+
+    monkeypatch.setattr(run.TreeRun, "_close", broken)
 
 
 def forgets_what_a_continuation_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.TreeRun, "restore", lambda self, task_id, record: None)
+    def broken(*args: Any) -> None:
+        pass
+
+    monkeypatch.setattr(run.TreeRun, "restore", broken)
 
 
 BROKEN: dict[Callable[[pytest.MonkeyPatch], None], str] = {
@@ -114,10 +125,8 @@ BROKEN: dict[Callable[[pytest.MonkeyPatch], None], str] = {
 
 
 @contextmanager
-def quiet_sdk() -> Iterator[None]:
+def quiet_sdk() -> Generator[None]:
     """The SDK logs each divergence that these tests provoke."""
-    import logging
-
     logger = logging.getLogger("temporalio")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

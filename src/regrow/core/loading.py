@@ -271,9 +271,11 @@ def _one_user(draft: _Draft) -> None:
     """Lift the tasks' `user_id` to the tree: it is the label of the whole."""
     for written in draft.tasks:
         user_id = written.mapping.pop("user_id", None)
+        if user_id is None:
+            continue
         wrong = _shape_problems(TreeHead, {"name": "tree", "user_id": user_id}, written.path)
         draft.problems += wrong
-        if user_id is None or wrong:
+        if wrong:
             continue
         first = draft.head.setdefault("user_id", user_id)
         if user_id != first:

@@ -290,7 +290,10 @@ def reading(expression: str, *dependencies: str, **head: Any) -> Document:
         (reading("tasks.fetchit.result"), "there is no task 'fetchit'; did you mean 'fetch-it'?"),
         (
             reading("tasks.x.y.z.result"),
-            "there is no task 'x'; an id with - or ., or with a digit first, needs quotes: tasks.\"x.y.z\"",
+            (
+                "there is no task 'x'; an id with - or ., or with a digit first, needs quotes:"
+                ' tasks."x.y.z"'
+            ),
         ),
         (
             reading("tasks.b.reslt", "b"),

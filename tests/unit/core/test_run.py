@@ -253,6 +253,20 @@ def test_skip_names_the_first_declared_cause_of_several() -> None:
         assert entry_of(run, "c")["because"]["task_id"] == "b2"
 
 
+def test_where_a_chain_begins_is_remembered_for_all_tasks_of_it() -> None:
+    run = run_to_end(
+        tree_of(task("a"), task("b", "a"), task("c", "b"), task("d", "c")), {"a": fails()}
+    )
+    roots: dict[str, str] = {}
+
+    because = run.because("d", roots)
+
+    assert because is not None
+    assert because.root == "a"
+    assert roots == {"c": "a", "b": "a"}
+    assert run.because("d", roots) == because
+
+
 def test_nothing_is_the_cause_of_what_has_run_or_waits() -> None:
     run = begin(tree_of(task("a"), task("b", "a")))
     start_all(run)

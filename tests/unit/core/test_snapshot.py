@@ -122,6 +122,19 @@ def test_why_a_task_did_not_run_survives() -> None:
         assert fresh.because(task_id) is not None
 
 
+def test_whoever_listens_is_told_of_every_end_that_was_taken_over() -> None:
+    tree = tree_of(task("a"), task("b", "a"), task("c", "b?"), sleep("nap"))
+    run = begin(tree)
+    start_all(run)
+    settle(run, "a", fails())
+    told: list[str] = []
+    fresh = begin(tree, told.append)
+
+    restore_snapshot(fresh, take_snapshot(run))
+
+    assert told == ["a", "b", "nap"]
+
+
 def test_attempts_and_times_survive() -> None:
     tree = tree_of(task("a"), task("b", "a"))
     run = halfway(tree, {"a": Outcome(Status.FAILED, error="e", error_type="t", attempts=3)}, 1)
