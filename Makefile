@@ -21,7 +21,7 @@ coverage:
 	python -m pytest -q tests/unit/core --cov --cov-report=term-missing
 
 test:
-	python -m pytest
+	python -m pytest -n 2
 
 # The Web UI in a real browser; part of `make test` where Chromium is installed.
 browser:
