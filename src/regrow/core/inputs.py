@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from regrow.core.models import Dependency, Json, Task, TaskId
 from regrow.core.references import ExpressionError, Scope, Template, compile_template
@@ -53,8 +53,8 @@ class Inputs:
             result = upstream.task_view(edge.id)["result"]
             if edge.input_key == SPREAD:
                 spread |= _keys_of(edge.id, result)
-            elif edge.input_key is not None:
-                named[edge.input_key] = result
+            else:
+                named[cast("str", edge.input_key)] = result
         return {**spread, **named, **own}
 
 

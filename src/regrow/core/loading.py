@@ -351,10 +351,8 @@ def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[B
             continue
         inner = model.model_fields[part].annotation
         candidates = [inner, *getattr(inner, "__args__", ())]
-        for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                model = candidate
-                break
+        models = (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        model = next(models, model)
     return model
 
 

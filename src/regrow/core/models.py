@@ -1,6 +1,5 @@
 """The task tree as typed values: one normal form for all the ways to write it."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -176,8 +175,3 @@ def _dependency_document(edge: Dependency) -> dict[str, Any] | str:
     if edge.input_key != edge.id:
         document["into"] = edge.input_key  # null is not the same as absent
     return document if len(document) > 1 else edge.id
-
-
-def field_names(model: type[BaseModel]) -> Sequence[str]:
-    """The keys a mapping of this kind may have."""
-    return tuple(model.model_fields)
