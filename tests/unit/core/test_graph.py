@@ -103,6 +103,14 @@ def test_parent_cycles_are_named() -> None:
             ["parent_cycle tasks[0].parent_id"],
         ),
         (document(task("a", parent_id="a")), ["parent_cycle tasks[0].parent_id"]),
+        (
+            document(group("a", parent_id="b"), group("b", parent_id="a")),
+            ["parent_cycle tasks[0].parent_id"],
+        ),
+        (
+            document(group("a", parent_id="a"), task("b", "c"), task("c", "b")),
+            ["parent_cycle tasks[0].parent_id", "cycle tasks[1].dependencies"],
+        ),
     ],
 )
 def test_document_with_a_parent_cycle_is_refused(written: Document, problems: list[str]) -> None:

@@ -1,6 +1,14 @@
 import pytest
 
-from regrow.core.problems import InvalidTree, Path, Problem, path_text, refuse_if, suggestion
+from regrow.core.problems import (
+    InvalidTree,
+    Path,
+    Problem,
+    Suggester,
+    path_text,
+    refuse_if,
+    suggestion,
+)
 
 DEEP = Problem("x", ("tasks", 2, "retry", "maximum_attempts"), "is wrong")
 
@@ -51,3 +59,16 @@ def test_no_problem_is_no_refusal() -> None:
 def test_suggestion_is_the_closest_name_or_nothing() -> None:
     assert suggestion("retri", ["name", "retry"]) == "; did you mean 'retry'?"
     assert not suggestion("colour", ["name", "retry"])
+
+
+def test_many_names_are_suggested_only_so_often() -> None:
+    suggest = Suggester(["name", "retry"])
+
+    assert [suggest("retri") for _ in range(22)] == ["; did you mean 'retry'?"] * 20 + [""] * 2
+
+
+def test_only_so_many_names_are_compared() -> None:
+    names = [f"t{at}" for at in range(2_000)]
+
+    assert Suggester([*names[1:], "retry"])("retri")
+    assert not Suggester([*names, "retry"])("retri")

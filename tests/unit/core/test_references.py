@@ -250,6 +250,7 @@ def test_unreadable_expression_says_what_is_wrong(text: str, message: str) -> No
         ("${{ inputs. }} and }} more", "cannot read 'inputs.'"),
         ("${{ inputs.a }} ${{", "is never closed"),
         ("${{ }}", "cannot be empty"),
+        ("${{ inputs. " + "}} " * 30, "cannot read 'inputs.'"),
         pytest.param(f"${{{{ '{'a' * limits.MAX_EXPRESSION}' }}}}", "at most 4096 characters"),
     ],
 )
@@ -258,6 +259,12 @@ def test_unreadable_template_says_what_is_wrong(written: str, message: str) -> N
         compile_template({"x": [written]})
 
     assert message in str(refused.value)
+
+
+def test_expression_of_just_4_kib_is_read() -> None:
+    name = "a" * limits.MAX_EXPRESSION
+
+    assert compile_expression(name).names == ((name,),)
 
 
 def test_oversize_condition_is_refused_with_its_place() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from tests.unit.core.builders import (
+    CANCELLED,
     NOW,
     Document,
     begin,
@@ -188,6 +189,37 @@ def test_smaller_results_after_one_that_is_left_out_still_fit() -> None:
     assert result["tasks"]["b"]["result"] == 1
 
 
+@pytest.mark.parametrize(("more", "kept"), [(0, True), (1, False)])
+def test_results_of_just_256_kib_are_kept(more: int, *, kept: bool) -> None:
+    """Of the task's entry the empty metadata takes two bytes, the quotes take two more."""
+    text = "x" * (limits.MAX_RESULTS_BYTES - 4 + more)
+    run = run_to_end(tree_of(task("a"), outputs={}), {"a": text})
+
+    assert (tree_result(run)["tasks"]["a"]["result"] == text) is kept
+    assert (bounded_entry(run, "a")["result"] == text) is kept
+
+
+def test_output_of_just_256_kib_is_kept() -> None:
+    text = "x" * (limits.MAX_RESULTS_BYTES - 2)
+
+    assert result_of(task("a"), script={"a": text})["outputs"] == {"a": text}
+    assert result_of(task("a"), script={"a": text + "x"})["outputs"] == {"a": None}
+
+
+def test_tolerated_failures_are_marked_and_nothing_else() -> None:
+    tasks = [
+        task("a", allow_failure=True),
+        task("b"),
+        task("c", "b?"),
+        task("d", allow_failure=True),
+    ]
+
+    result = result_of(*tasks, task("e"), script={"a": fails(), "b": CANCELLED, "e": fails()})
+
+    marked = {each: entry.get("tolerated") for each, entry in result["tasks"].items()}
+    assert marked == {"a": True, "b": True, "c": None, "d": None, "e": None}
+
+
 def test_entry_without_result_or_metadata_is_not_marked() -> None:
     tasks = [task("big"), task("null", "big")]
 
@@ -293,6 +325,12 @@ def test_status_of_a_large_tree_lists_what_matters() -> None:
     assert summary["truncated"] is True
     assert len(summary["tasks"]) == limits.MAX_LISTED_PROBLEM_TASKS
     assert [*summary["tasks"].items()][:2] == [("t1", "failed"), ("t2", "in_progress")]
+
+
+def test_status_of_2000_tasks_lists_each() -> None:
+    summary = status_summary(begin(tree_of(*wide(2_000))))
+
+    assert (len(summary["tasks"]), "truncated" in summary) == (2_000, False)
 
 
 def test_entry_of_a_task_that_waits_or_runs_has_no_end() -> None:

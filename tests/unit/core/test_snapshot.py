@@ -238,6 +238,29 @@ def test_output_that_was_left_behind_is_marked() -> None:
     assert result["outputs"]["t3"] == "t3"
 
 
+def test_output_that_was_left_behind_stays_marked() -> None:
+    tree = tree_of(*[task(f"t{at}") for at in range(4)])
+    once = continued(halfway(tree, {f"t{at}": BIG for at in range(3)}, 3))
+
+    assert [each.result_omitted for each in continued(once).records.values()] == [
+        *(False, False),
+        *(True, False),
+    ]
+
+
+def test_only_default_outputs_use_up_their_room() -> None:
+    big = dict.fromkeys(["unread", "read"], BIG * 2)
+    tasks = [
+        task("unread"),
+        task("read"),
+        task("mid", "unread"),
+        task("leaf"),
+        task("end", "read", "mid"),
+    ]
+
+    assert kept_after(4, *tasks, script=big) == {"read", "mid", "leaf"}
+
+
 def test_result_that_nothing_reads_is_marked_and_stays_marked() -> None:
     tree = tree_of(task("a"), task("b", "a"), task("c", "b"), task("d", "c"))
     once = continued(halfway(tree, {}, 2))
