@@ -16,7 +16,7 @@ from regrow.core import limits
 from regrow.core.graph import graph_problems
 from regrow.core.models import ID_PATTERN, Task, TaskTree, TreeHead
 from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion
-from regrow.core.references import reference_problems
+from regrow.core.reference_check import reference_problems
 from regrow.core.wire import ENGINE_KEY
 
 _GRAPH_CODES: Final = (

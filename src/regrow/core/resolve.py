@@ -13,7 +13,7 @@ from regrow.core.graph import children_of, cycle_problems, may_be_group
 from regrow.core.models import Policy, Task, TaskId, TaskTree
 from regrow.core.policies import described_policy, foreign_policy, says_something
 from regrow.core.problems import Path, Problem, refuse_if
-from regrow.core.references import reference_problems
+from regrow.core.reference_check import reference_problems
 from regrow.core.wire import GROUP, NATIVE_EXECUTORS
 
 _SHOWN_EXECUTORS = 30

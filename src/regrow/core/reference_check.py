@@ -1,0 +1,176 @@
+"""What is wrong with a tree's references: unknown names, and tasks that aren't upstream.
+
+Every expression is compiled and its names are looked up. A task may only name what has surely
+settled by then: what it depends on, directly or further up, and what is inside a group it waits
+for.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from regrow.core.graph import children_of, may_be_group, waits_for
+from regrow.core.models import Json, Task, TaskId, TreeHead
+from regrow.core.problems import Path, Problem, Suggester, suggestion
+from regrow.core.references import (
+    NEEDS_QUOTES,
+    ROOTS,
+    TASK_FIELDS,
+    TREE_FIELDS,
+    Expression,
+    ExpressionError,
+    compile_template,
+    condition,
+)
+from regrow.core.wire import GROUP
+
+_MOST_DOUBTS: Final = 100
+_CHUNK: Final = 512
+
+
+def reference_problems(
+    head: TreeHead,
+    parsed: Sequence[tuple[Task, Path]],
+    groups: Mapping[TaskId, object] | None = None,
+) -> list[Problem]:
+    """Check every expression of the tree: readable, known names, only tasks upstream.
+
+    Which tasks are mere groups is known once a worker has described the executors; until then
+    (`groups` absent) whatever could be one gets the benefit of the doubt.
+    """
+    check = _Check(head, parsed)
+    for task, path in parsed:
+        check.task(task, path)
+    for name, value in (head.outputs or {}).items():
+        check.template(value, ("outputs", name), None)
+    return check.finish(groups)
+
+
+class _Check:
+    def __init__(self, head: TreeHead, parsed: Sequence[tuple[Task, Path]]) -> None:
+        self._head = head
+        self._tasks = {task.id: task for task, _ in parsed}
+        self._suggest = Suggester(self._tasks)
+        self._problems: list[Problem] = []
+        self._distant: list[tuple[TaskId, TaskId, Path]] = []
+        """References to tasks that are not direct dependencies: (from, to, place)."""
+
+    def task(self, task: Task, path: Path) -> None:
+        for key, value in task.inputs.items():
+            self.template(value, (*path, "inputs", key), task)
+        if task.when is None:
+            return
+        where = (*path, "when")
+        try:
+            self._names(condition(task.when), where, task)
+        except ExpressionError as error:
+            self._problems.append(Problem("expression", where, str(error)))
+
+    def template(self, value: Json, where: Path, task: Task | None) -> None:
+        try:
+            for expression in compile_template(value).expressions:
+                self._names(expression, where, task)
+        except ExpressionError as error:
+            self._problems.append(Problem("expression", where, str(error)))
+
+    def finish(self, groups: Mapping[TaskId, object] | None) -> list[Problem]:
+        tasks = [*self._tasks.values()]
+        children = children_of(tasks)
+        explicit = {t.id: True for t in tasks if t.executor == GROUP and t.id in children}
+        possible = {t.id: True for t in tasks if groups is None and may_be_group(t, children)}
+        surely = _upstream(waits_for(tasks, explicit if groups is None else groups), self._distant)
+        maybe = waits_for(tasks, {**explicit, **possible}) if possible else None
+        doubts = 0
+        for (task_id, named, where), reachable in zip(self._distant, surely, strict=True):
+            doubts += not reachable
+            if reachable or (maybe and (doubts > _MOST_DOUBTS or _reaches(maybe, task_id, named))):
+                continue
+            message = f"'{named}' is not upstream of '{task_id}'; add it to the dependencies"
+            self._problems.append(Problem("not_upstream", where, message))
+        return self._problems
+
+    def _names(self, expression: Expression, where: Path, task: Task | None) -> None:
+        for name in expression.names:
+            message = self._name_message(name)
+            if message:
+                self._problems.append(Problem("reference", where, message))
+            elif name[0] == "tasks" and task is not None:
+                self._distance(name[1], where, task)
+
+    def _distance(self, named: TaskId, where: Path, task: Task) -> None:
+        if all(edge.id != named for edge in task.dependencies):
+            self._distant.append((task.id, named, where))
+
+    def _name_message(self, name: tuple[str, ...]) -> str | None:
+        root, rest = name[0], name[1:]
+        if root not in ROOTS:
+            return f"'{root}' is not one of {', '.join(ROOTS)}{suggestion(root, ROOTS)}"
+        if root == "tasks":
+            return self._task_message(rest)
+        known = self._head.inputs if root == "inputs" else TREE_FIELDS
+        if rest and rest[0] not in known:
+            what = "the tree declares no input" if root == "inputs" else "the tree has no field"
+            return f"{what} '{rest[0]}'{suggestion(rest[0], known)}"
+        return None
+
+    def _task_message(self, rest: tuple[str, ...]) -> str | None:
+        if rest[0] not in self._tasks:
+            hint = self._dotted(rest) or self._suggest(rest[0])
+            return f"there is no task '{rest[0]}'{hint}"
+        if len(rest) > 1 and rest[1] not in TASK_FIELDS:
+            fields = ", ".join(TASK_FIELDS)
+            return f"a task has {fields}, not '{rest[1]}'{suggestion(rest[1], TASK_FIELDS)}"
+        return None
+
+    def _dotted(self, rest: tuple[str, ...]) -> str | None:
+        """An id with dots in it, written without quotes, reads as a path."""
+        for length in range(len(rest), 1, -1):
+            if (dotted := ".".join(rest[:length])) in self._tasks:
+                return f'{NEEDS_QUOTES} tasks."{dotted}"'
+        return None
+
+
+def _upstream(
+    waits: Mapping[TaskId, Sequence[TaskId]], pairs: Sequence[tuple[TaskId, TaskId, Path]]
+) -> list[bool]:
+    """Tell for each pair whether the second is upstream of the first; O((V+E)·pairs/512)."""
+    order = _topological(waits) if pairs else []
+    answers: list[bool] = []
+    for start in range(0, len(pairs), _CHUNK):
+        chunk = pairs[start : start + _CHUNK]
+        bits = {named: 1 << at for at, named in enumerate(dict.fromkeys(p[1] for p in chunk))}
+        above: dict[TaskId, int] = {}
+        for task_id in order:
+            mask = 0
+            for other in waits[task_id]:
+                mask |= above.get(other, 0) | bits.get(other, 0)
+            above[task_id] = mask
+        answers += [bool(above.get(pair[0], 0) & bits[pair[1]]) for pair in chunk]
+    return answers
+
+
+def _reaches(waits: Mapping[TaskId, Sequence[TaskId]], start: TaskId, goal: TaskId) -> bool:
+    seen, rest = {start: True}, [start]
+    while rest:
+        for other in waits.get(rest.pop(), ()):
+            if other == goal:
+                return True
+            if other not in seen:
+                seen[other] = True
+                rest.append(other)
+    return False
+
+
+def _topological(waits: Mapping[TaskId, Sequence[TaskId]]) -> list[TaskId]:
+    """Order tasks after what they wait for; what is on a cycle is left out, it has its problem."""
+    missing = {task_id: sum(o in waits for o in others) for task_id, others in waits.items()}
+    followers: dict[TaskId, list[TaskId]] = {}
+    for task_id, others in waits.items():
+        for other in others:
+            followers.setdefault(other, []).append(task_id)
+    order = [task_id for task_id, count in missing.items() if not count]
+    for task_id in order:  # grows while it is read
+        for follower in followers.get(task_id, ()):
+            missing[follower] -= 1
+            if not missing[follower]:
+                order.append(follower)
+    return order
