@@ -71,10 +71,8 @@ class Expression:
     @property
     def read_results(self) -> tuple[TaskId, ...]:
         """The tasks whose result it may look at: all but those of which it names another field."""
-        others = TASK_FIELDS[:1] + TASK_FIELDS[2:]
-        return tuple(
-            n[1] for n in self.names if n[0] == "tasks" and n[2:3] not in {(o,) for o in others}
-        )
+        others = [(field,) for field in TASK_FIELDS if field != "result"]
+        return tuple(n[1] for n in self.names if n[0] == "tasks" and n[2:3] not in others)
 
     @property
     def results(self) -> tuple[TaskId, ...]:
