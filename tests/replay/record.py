@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import re
 from pathlib import Path
+from typing import Any, cast
 
 from temporalio.client import WorkflowHistory
 from tests.replay.behaviours import BEHAVIOURS, CONTINUED, EXECUTORS, STEERED, run_once
@@ -33,10 +35,24 @@ def missing(names: list[str]) -> list[str]:
     return [name for name in names if not list(HISTORIES.glob(f"{name}*.json"))]
 
 
+def without_traces(value: Any) -> Any:
+    """Leave out what tells of the machine and plays no part in a replay: paths, process, host."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {
+            key: "recorder" if key == "identity" else without_traces(item)
+            for key, item in fields.items()
+            if key != "stackTrace"
+        }
+    if isinstance(value, list):
+        return [without_traces(item) for item in cast("list[Any]", value)]
+    return re.sub(r"^\d+@[\w.]+-", "recorder-", value) if isinstance(value, str) else value
+
+
 def keep(name: str, found: list[WorkflowHistory]) -> None:
     for at, history in enumerate(found, 1):
         part = f".run{at}" if len(found) > 1 else ""
-        compact = json.dumps(json.loads(history.to_json()), separators=(",", ":"))
+        compact = json.dumps(without_traces(json.loads(history.to_json())), separators=(",", ":"))
         (HISTORIES / f"{name}{part}.json").write_text(f"{compact}\n")
 
 
