@@ -27,6 +27,10 @@ MAX_RESULTS_BYTES: Final = 256 * KIB
 
 MAX_LISTED_TASKS: Final = 2_000
 MAX_LISTED_PROBLEM_TASKS: Final = 500
+MAX_WIRE_PROBLEMS: Final = 500
+MAX_PROBLEM_CHARS: Final = 1_000
+"""Problems that a refused run carries, and the length of each; the client lists them all."""
+
 MAX_ERROR_CHARS: Final = 10_000
 MAX_ROOT_ERROR_CHARS: Final = 200
 MAX_CYCLES: Final = 20

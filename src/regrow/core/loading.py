@@ -61,8 +61,8 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
         (task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task
     ]
     problems = [*draft.problems, *graph_problems(parsed)]
-    if not any(_spoils_references(problem) for problem in problems):
-        problems += reference_problems(head, parsed)
+    spoilt = any(_spoils_references(problem) for problem in problems)
+    problems += reference_problems(head, parsed, spoilt=spoilt)
     refuse_if(_in_document_order(problems, draft))
     return TaskTree.model_construct(
         head.model_fields_set | {"tasks"},
@@ -72,7 +72,7 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
 
 
 def _spoils_references(problem: Problem) -> bool:
-    """Tell whether checking references would only find what follows from this problem."""
+    """Tell whether some findings about references would only follow from this problem."""
     spoilt = problem.path[:1] == ("inputs",) or "dependencies" in problem.path
     return problem.code == "parent_cycle" or (spoilt and problem.code not in _GRAPH_CODES)
 
@@ -203,7 +203,7 @@ def _normal_task(
     raw: dict[str, Any], where: Path, parent: str | None, draft: _Draft
 ) -> dict[str, Any]:
     task = {k: v for k, v in raw.items() if k not in _LIFTED_KEYS and (v is not None or k == "id")}
-    seed = len(where) == 0 or where[0] != "tasks" or any(key in raw for key in _SEED_KEYS)
+    seed = where[0] != "tasks" or any(key in raw for key in _SEED_KEYS)
     if task.get("id") is None and isinstance(task.get("name"), str):
         task["id"] = task["name"]
     if seed:

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
+from regrow.core import limits
+
 Path = tuple[str | int, ...]
 """Where in the document as it was written: `("tasks", 2, "retry", "maximum_attempts")`."""
 
@@ -57,6 +59,19 @@ class InvalidTree(ValueError):  # noqa: N818 - the name is part of the wire cont
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = tuple(problems)
+
+
+def on_the_wire(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Give problems as errors carry them: few and short enough for Temporal to record."""
+    most = limits.MAX_WIRE_PROBLEMS
+    shown = [
+        replace(problem, message=problem.message[: limits.MAX_PROBLEM_CHARS]).as_json()
+        for problem in problems[:most]
+    ]
+    if len(problems) > most:
+        rest = f"… and {len(problems) - most:,} more problems"
+        shown.append(Problem("and_more", (), rest).as_json())
+    return shown
 
 
 def path_text(path: Path) -> str:

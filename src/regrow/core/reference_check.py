@@ -31,13 +31,16 @@ def reference_problems(
     head: TreeHead,
     parsed: Sequence[tuple[Task, Path]],
     groups: Mapping[TaskId, object] | None = None,
+    *,
+    spoilt: bool = False,
 ) -> list[Problem]:
     """Check every expression of the tree: readable, known names, only tasks upstream.
 
     Which tasks are mere groups is known once a worker has described the executors; until then
-    (`groups` absent) whatever could be one gets the benefit of the doubt.
+    (`groups` absent) whatever could be one gets the benefit of the doubt. With `spoilt` inputs,
+    edges or parents, only what doesn't depend on them is checked.
     """
-    check = _Check(head, parsed)
+    check = _Check(head, parsed, spoilt=spoilt)
     for task, path in parsed:
         check.task(task, path)
     for name, value in (head.outputs or {}).items():
@@ -46,8 +49,11 @@ def reference_problems(
 
 
 class _Check:
-    def __init__(self, head: TreeHead, parsed: Sequence[tuple[Task, Path]]) -> None:
+    def __init__(
+        self, head: TreeHead, parsed: Sequence[tuple[Task, Path]], *, spoilt: bool
+    ) -> None:
         self._head = head
+        self._spoilt = spoilt
         self._tasks = {task.id: task for task, _ in parsed}
         self._suggest = Suggester(self._tasks)
         self._problems: list[Problem] = []
@@ -73,6 +79,8 @@ class _Check:
             self._problems.append(Problem("expression", where, str(error)))
 
     def finish(self, groups: Mapping[TaskId, object] | None) -> list[Problem]:
+        if self._spoilt:
+            return self._problems
         tasks = [*self._tasks.values()]
         children = children_of(tasks)
         explicit = {t.id: True for t in tasks if t.executor == GROUP and t.id in children}
@@ -106,6 +114,8 @@ class _Check:
             return f"'{root}' is not one of {', '.join(ROOTS)}{suggestion(root, ROOTS)}"
         if root == "tasks":
             return self._task_message(rest)
+        if root == "inputs" and self._spoilt:
+            return None
         known = self._head.inputs if root == "inputs" else TREE_FIELDS
         if rest and rest[0] not in known:
             what = "the tree declares no input" if root == "inputs" else "the tree has no field"

@@ -165,30 +165,30 @@ def _compile_text(text: str, found: list[Expression]) -> Callable[[Scope], Json]
 
 def _split(text: str) -> Iterator[str | Expression]:
     """Take text apart into plain pieces and expressions."""
-    rest = text
-    while OPEN in rest:
-        before, rest = rest.split(OPEN, 1)
-        if before:
-            yield before
-        expression, rest = _take_expression(rest)
+    at = 0
+    while (begin := text.find(OPEN, at)) >= 0:
+        if begin > at:
+            yield text[at:begin]
+        expression, at = _take_expression(text, begin + len(OPEN))
         yield expression
-    if rest:
-        yield rest
+    if at < len(text):
+        yield text[at:]
 
 
-def _take_expression(rest: str) -> tuple[Expression, str]:
-    """Read up to the first `}}` at which the text before it is an expression."""
+def _take_expression(text: str, begin: int) -> tuple[Expression, int]:
+    """Read up to the first `}}` at which the text before it is an expression; gives its end."""
     failure: ExpressionError | None = None
-    at = rest.find(CLOSE)
+    end = text.find(CLOSE, begin)
     for _ in range(_MOST_ENDS):
-        if at < 0:
+        if end < 0:
             break
         try:
-            return compile_expression(rest[:at].strip()), rest[at + len(CLOSE) :]
+            return compile_expression(text[begin:end].strip()), end + len(CLOSE)
         except ExpressionError as error:
             failure = failure or error
-        at = rest.find(CLOSE, at + 1)
-    raise failure or ExpressionError(f"'{OPEN}{rest[:40]}' is never closed by '{CLOSE}'")
+        end = text.find(CLOSE, end + 1)
+    shown = text[begin : begin + 40]
+    raise failure or ExpressionError(f"'{OPEN}{shown}' is never closed by '{CLOSE}'")
 
 
 def _as_text(expression: Expression, value: Json) -> str:

@@ -17,7 +17,7 @@ from temporalio.exceptions import ApplicationError
 from regrow.core import limits
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
-from regrow.core.problems import InvalidTree, Problem
+from regrow.core.problems import InvalidTree, on_the_wire
 from regrow.core.resolve import Description, executor_ids, resolve
 from regrow.core.result import bounded_entry, json_size, status_summary, tree_result
 from regrow.core.rollover import Rollover
@@ -290,10 +290,9 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
 
 
 def _refusal(error: InvalidTree) -> ApplicationError:
-    problems: list[Problem] = list(error.problems)
     return ApplicationError(
         str(error)[: limits.MAX_ERROR_CHARS],
-        [problem.as_json() for problem in problems],
+        on_the_wire(error.problems),
         type=ErrorType.INVALID_TREE.value,
         non_retryable=True,
     )

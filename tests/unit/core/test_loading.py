@@ -452,3 +452,9 @@ def test_too_many_tasks_are_one_problem() -> None:
 
     assert [each.code for each in error.problems] == ["too_many"]
     assert "100,001 tasks" in str(error)
+
+
+def test_a_wrong_edge_does_not_hide_what_is_wrong_with_expressions() -> None:
+    written = document(task("a", {"id": "b", "x": 1}), task("b"), task("c", when="tasks."))
+
+    assert len(problems_of(written)) == 2

@@ -1,10 +1,14 @@
+import json
+
 import pytest
 
+from regrow.core import limits
 from regrow.core.problems import (
     InvalidTree,
     Path,
     Problem,
     Suggester,
+    on_the_wire,
     path_text,
     refuse_if,
     suggestion,
@@ -72,3 +76,14 @@ def test_only_so_many_names_are_compared() -> None:
 
     assert Suggester([*names[1:], "retry"])("retri")
     assert not Suggester([*names, "retry"])("retri")
+
+
+def test_what_a_refused_run_carries_is_bounded() -> None:
+    many = [Problem("code", ("tasks", at), "x" * 5_000) for at in range(50_000)]
+
+    carried = on_the_wire(many)
+
+    assert len(carried) == limits.MAX_WIRE_PROBLEMS + 1
+    assert carried[-1]["message"] == "… and 49,500 more problems"
+    assert len(json.dumps(carried)) < limits.MAX_ENGINE_BYTES
+    assert on_the_wire(many[:1])[0]["path"] == "tasks[0]"
