@@ -79,6 +79,34 @@ def test_a_killed_worker_loses_nothing_and_repeats_only_what_was_in_flight(dev: 
     )
 
 
+def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
+    shell = Dev(tmp_path)
+    serve = (
+        "dev", "--no-worker", "--db", "state.db",
+        "--port", str(shell.port), "--ui-port", str(free_port()),
+    )  # fmt: skip
+    tasks = [
+        {"id": f"t{at}", "executor": "write_line", "dependencies": [f"t{at - 1}"] if at else []}
+        for at in range(20)
+    ]
+    tree = shell.write("tree.json", {"name": "killed", "tasks": tasks})
+    with shell.running(*serve) as first:
+        wait_until(lambda: answers(shell.port))
+        with start_worker(shell):
+            wait_until(lambda: shell.run("start", tree, "-w", "killed").returncode == 0)
+            wait_until(lambda: sum(line.startswith("done") for line in shell.log()) >= 5)
+            first.kill()
+            wait_until(lambda: not answers(shell.port))
+            with shell.running(*serve):
+                wait_until(lambda: answers(shell.port))
+                result = shell.json("result", "-w", "killed")
+
+    ends = [line for line in shell.log() if line.startswith("done")]
+    assert result["counts"]["completed"] == 20
+    # What was running when the server died may have run once more.
+    assert len(ends) - len(set(ends)) <= 1
+
+
 def test_a_worker_stops_on_sigterm_after_its_tasks_have_ended(dev: Dev) -> None:
     tree = dev.write(
         "tree.yaml", "name: g\ntasks: [{id: a, executor: write_line, inputs: {seconds: 2}}]\n"
