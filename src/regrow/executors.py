@@ -26,7 +26,7 @@ import structlog
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from regrow.core.models import ID_PATTERN, Json, Policy, RetryPolicy
-from regrow.core.wire import NATIVE_EXECUTORS, ErrorType
+from regrow.core.wire import NATIVE_EXECUTORS, ErrorType, item_unit
 
 ENTRY_POINTS: Final = "regrow.executors"
 
@@ -82,6 +82,7 @@ class TaskContext:
     tree_id: str = "tree"
     task_id: str = "task"
     index: int | None = None
+    """Which item of a map, counted from 0; None for a plain task."""
     attempt: int = 1
     user_id: str | None = None
     heartbeat_details: tuple[Json, ...] = ()
@@ -91,7 +92,8 @@ class TaskContext:
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this task, also after a crash; another in every tree."""
-        return f"{self.tree_id}/{self.task_id}"
+        unit = self.task_id if self.index is None else item_unit(self.task_id, self.index)
+        return f"{self.tree_id}/{unit}"
 
     def heartbeat(self, *details: Json) -> None:
         """Keep details for the next attempt; safe from any thread. Liveness needs no call."""

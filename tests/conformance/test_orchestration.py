@@ -27,7 +27,7 @@ from regrow import InvalidTree, Status, TaskContext, executor_register, load
 from regrow.core.models import Policy
 from regrow.core.outcome import Outcome
 from regrow.core.resolve import Description, resolve
-from regrow.core.run import Start, TreeRun
+from regrow.core.run import TreeRun
 from regrow.embedded import EmbeddedServer
 from regrow.testing import worker_env
 
@@ -148,7 +148,9 @@ def test_op4_iv_a_cancelled_primary_is_an_end_for_its_fallback() -> None:
     run.began("primary", now)
     run.ended("primary", Outcome(Status.CANCELLED), now)
 
-    assert run.next_start(now) == Start("fallback", FALLBACK)
+    start = run.next_start(now)
+    assert start is not None
+    assert (start.unit, start.inputs) == ("fallback", FALLBACK)
 
 
 async def test_op4_a_fallback_may_be_kept_for_failures_only(server: EmbeddedServer) -> None:

@@ -15,9 +15,10 @@ from tests.fuzz.strategies import Case, cases
 from regrow.core.loading import load
 from regrow.core.models import Policy
 from regrow.core.outcome import Outcome, outcome_of
+from regrow.core.record import Start
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import tree_result
-from regrow.core.run import Start, TreeRun
+from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.wire import Status
 
@@ -55,8 +56,8 @@ class Driver:
 
     def start(self) -> None:
         while (start := self.run.next_start(NOW)) is not None:
-            if start.until is not None:
-                self.run.napping(start, NOW)
+            if start.wait is not None:
+                self.run.waiting(start, NOW)
             else:
                 self.run.began(start.task_id, NOW)
                 self.inputs[start.task_id] = dict(start.inputs)
@@ -64,9 +65,8 @@ class Driver:
 
     def end_one(self) -> None:
         start = self.going.pop(self.chance.randrange(len(self.going)))
-        if start.until is not None:
-            if start.task_id in self.run.sleeping:
-                self.run.woke(start.task_id, NOW)
+        if start.wait is not None:
+            self.run.woke(start.task_id, NOW)
             return
         scripted = self.case.script[start.task_id]
         if self.run.closed is not None:
@@ -160,7 +160,7 @@ def test_a_continuation_ends_as_an_undisturbed_run_does(case: Case) -> None:
         driver.end_one()
         if not driver.run.in_flight and not driver.run.is_finished:
             snapshot = take_snapshot(driver.run)
-            asleep = [start for start in driver.going if start.task_id in driver.run.sleeping]
+            asleep = [start for start in driver.going if start.task_id in driver.run.waits]
             driver.run = driver.fresh()
             restore_snapshot(driver.run, snapshot)
             driver.going = asleep

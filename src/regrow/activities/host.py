@@ -27,7 +27,7 @@ from regrow.core.models import Json
 from regrow.core.outcome import Answer, read_answer, short_error
 from regrow.core.resolve import Description, Unknown
 from regrow.core.result import json_size
-from regrow.core.wire import DESCRIBE_EXECUTORS, ENGINE_VERSION, ErrorType
+from regrow.core.wire import COMPENSATE, DESCRIBE_EXECUTORS, ENGINE_VERSION, ErrorType, split_unit
 from regrow.executors import Executor, Registry, TaskContext, TaskError
 
 _BEATS_PER_TIMEOUT = 3
@@ -165,6 +165,8 @@ class ExecutorHost:
     def _context(self, executor: Executor) -> TaskContext:
         info = activity.info()
         said = task_header.get() or {}
+        unit = said.get("task_id") or info.activity_id
+        task_id, index = (unit, None) if unit.endswith(COMPENSATE) else split_unit(unit)
         home = asyncio.get_running_loop()
 
         def beat(*details: Json) -> None:
@@ -172,8 +174,8 @@ class ExecutorHost:
 
         return TaskContext(
             tree_id=said.get("tree_id") or info.workflow_id or f"{executor.id}-alone",
-            task_id=said.get("task_id") or info.activity_id,
-            index=said.get("index"),
+            task_id=task_id,
+            index=index,
             attempt=info.attempt,
             user_id=said.get("user_id"),
             heartbeat_details=tuple(info.heartbeat_details),

@@ -15,17 +15,25 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
-from temporalio.exceptions import ApplicationError, RetryState
+from temporalio.exceptions import (
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TerminatedError,
+    WorkflowAlreadyStartedError,
+)
 
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
+from regrow.core.record import Kind, Record, Start
 from regrow.core.references import ExpressionError
+from regrow.core.requests import Approve, SendEvent
 from regrow.core.resolve import Description, resolve
-from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry, tree_outputs
-from regrow.core.run import Record, Start, TreeRun
+from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry
+from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot
-from regrow.core.wire import DESCRIBE_EXECUTORS, ErrorType, Status
-from regrow.workflows.outcomes import answer_outcome, failure_outcome
+from regrow.core.wire import APPROVE, DESCRIBE_EXECUTORS, SEND_EVENT, ErrorType, Status
+from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome
 
 _LOCAL_ACTIVITY: Final = "core_local_activity"
 _ENDS: Final = {
@@ -63,9 +71,11 @@ class Fold:
         self._engine: dict[str, Any] = {}
         self._shown: dict[TaskId, Status] = {}
         self._attempts: dict[int, int] = {}
-        self._scheduled: dict[int, TaskId] = {}
+        self._scheduled: dict[int, str] = {}
         self._timers: dict[int, TaskId] = {}
-        self._naps: dict[TaskId, Start] = {}
+        self._ahead: dict[str, Start] = {}
+        """What the run decided to start and history has not started yet."""
+        self._asked: dict[int, Any] = {}
         self._final: TreeResult | None = None
 
     def feed(self, event: HistoryEvent) -> list[Change]:
@@ -129,7 +139,8 @@ class Fold:
         plan = resolve(cast("TaskTree", self.tree), Description.model_validate(description))
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
-        self._scheduled, self._timers, self._attempts, self._naps = {}, {}, {}, {}
+        self._scheduled, self._timers, self._attempts = {}, {}, {}
+        self._ahead, self._asked = {}, {}
         if snapshot := self._engine.get("snapshot"):
             restore_snapshot(self.run, snapshot)
             if earlier is not None:
@@ -148,20 +159,30 @@ class Fold:
         del event
         self._look_ahead(at)
 
-    def _look_ahead(self, at: datetime) -> None:
-        """Let the run decide what needs no worker; what does, begins when history says so."""
-        if self.run is None:
-            return
-        while (start := self.run.next_start(at)) is not None:
-            if start.until is not None:
-                self._naps[start.task_id] = start
+    def _look_ahead(self, at: datetime, unit: str | None = None) -> None:
+        """Let the run decide up to one start, or to that of a unit which history has started.
+
+        Waits begin with the decision: one without an end leaves no event.
+        """
+        run = self.run
+        while run is not None and (unit not in self._ahead if unit else not self._ahead):
+            start = run.next_start(at)
+            if start is None:
+                return
+            if start.kind is Kind.WAIT:
+                run.waiting(start, at)
+            else:
+                self._ahead[start.unit] = start
+
+    def _begun(self, event_id: int, unit: str, at: datetime) -> None:
+        self._look_ahead(at, unit)
+        if self._ahead.pop(unit, None) is not None and self.run is not None:
+            self._scheduled[event_id] = unit
+            self.run.began(unit, at)
 
     def _on_activity_task_scheduled(self, event: HistoryEvent, at: datetime) -> None:
-        task_id = event.activity_task_scheduled_event_attributes.activity_id
-        if self.run is not None and task_id in self.run.records:
-            self._look_ahead(at)
-            self._scheduled[event.event_id] = task_id
-            self.run.began(task_id, at)
+        activity_id = event.activity_task_scheduled_event_attributes.activity_id
+        self._begun(event.event_id, activity_id, at)
 
     def _on_activity_task_started(self, event: HistoryEvent, at: datetime) -> None:
         del at
@@ -170,9 +191,9 @@ class Fold:
 
     def _on_activity_task_completed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_completed_event_attributes
-        if task_id := self._scheduled.get(done.scheduled_event_id):
+        if unit := self._scheduled.get(done.scheduled_event_id):
             outcome = answer_outcome(done.result.payloads[0], self._payloads)
-            cast("TreeRun", self.run).ended(task_id, outcome, at)
+            cast("TreeRun", self.run).ended(unit, outcome, at)
 
     def _on_activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_failed_event_attributes
@@ -189,29 +210,84 @@ class Fold:
         self._failed(scheduled, failure, 0, at)
 
     def _failed(self, scheduled: int, failure: Failure, retry_state: int, at: datetime) -> None:
-        task_id = self._scheduled.get(scheduled)
-        if task_id is None or self.run is None:
+        unit = self._scheduled.get(scheduled)
+        if unit is None or self.run is None:
             return
         error = self._failures.from_failure(failure, self._payloads)
-        policy = self.run.plan.activities[task_id]
+        policy = self.run.plan.policy(unit)
         outcome = failure_outcome(error, policy, RetryState(retry_state) if retry_state else None)
         known = self._attempts.get(scheduled) if outcome.attempts is None else outcome.attempts
-        self.run.ended(task_id, outcome.with_attempts(known), at)
+        self.run.ended(unit, outcome.with_attempts(known), at)
 
     def _on_timer_started(self, event: HistoryEvent, at: datetime) -> None:
-        """A sleep's timer carries the task's summary; the engine's own timers carry none."""
-        if not event.user_metadata.HasField("summary") or self.run is None:
-            return
-        task_id = str(self._payload(event.user_metadata.summary)).split(" · ", 1)[0]
-        self._look_ahead(at)
-        self._timers[event.event_id] = task_id
-        if task_id in self._naps:
-            self.run.napping(self._naps.pop(task_id), at)
+        """A wait's timer carries the task's summary; the engine's own timers carry none."""
+        del at
+        if event.user_metadata.HasField("summary"):
+            label = str(self._payload(event.user_metadata.summary))
+            self._timers[event.event_id] = label.split(" · ", 1)[0]
 
     def _on_timer_fired(self, event: HistoryEvent, at: datetime) -> None:
         task_id = self._timers.get(event.timer_fired_event_attributes.started_event_id)
-        if task_id is not None and self.run is not None and task_id in self.run.sleeping:
+        if task_id is not None and self.run is not None:
             self.run.woke(task_id, at)
+
+    # --- sub-trees
+
+    def _on_start_child_workflow_execution_initiated(
+        self, event: HistoryEvent, at: datetime
+    ) -> None:
+        child = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
+        self._begun(event.event_id, child.removeprefix(f"{self.tree_id}/"), at)
+
+    def _on_start_child_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.start_child_workflow_execution_failed_event_attributes
+        error = WorkflowAlreadyStartedError(done.workflow_id, done.workflow_type.name)
+        self._child_ended(done.initiated_event_id, None, error, at)
+
+    def _on_child_workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.child_workflow_execution_completed_event_attributes
+        self._child_ended(done.initiated_event_id, self._value(done.result), None, at)
+
+    def _on_child_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.child_workflow_execution_failed_event_attributes
+        error = self._failures.from_failure(done.failure, self._payloads)
+        self._child_ended(done.initiated_event_id, None, error, at)
+
+    def _on_child_workflow_execution_canceled(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.child_workflow_execution_canceled_event_attributes
+        self._child_ended(done.initiated_event_id, None, CancelledError("cancelled"), at)
+
+    def _on_child_workflow_execution_terminated(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.child_workflow_execution_terminated_event_attributes
+        self._child_ended(done.initiated_event_id, None, TerminatedError("terminated"), at)
+
+    def _child_ended(
+        self, initiated: int, result: Any, error: BaseException | None, at: datetime
+    ) -> None:
+        unit = self._scheduled.get(initiated)
+        if unit is not None and self.run is not None:
+            self.run.ended(unit, child_outcome(unit, result, error), at)
+
+    # --- what people asked for
+
+    def _on_workflow_execution_update_accepted(self, event: HistoryEvent, at: datetime) -> None:
+        del at
+        accepted = event.workflow_execution_update_accepted_event_attributes
+        self._asked[event.event_id] = accepted.accepted_request.input
+
+    def _on_workflow_execution_update_completed(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.workflow_execution_update_completed_event_attributes
+        asked = self._asked.pop(done.accepted_event_id, None)
+        if asked is None or self.run is None or not done.outcome.HasField("success"):
+            return
+        request, answer = self._value(asked.args), self._value(done.outcome.success)
+        if asked.name == APPROVE:
+            approve = Approve.model_validate(request)
+            if approve.task_id in self.run.waits:
+                self.run.answered(approve.task_id, approve.verdict(answer["at"]), at)
+        elif asked.name == SEND_EVENT:
+            sent = SendEvent.model_validate(request)
+            self.run.event(sent.event, sent.payload, at)
 
     def _on_workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
         del event
@@ -257,7 +333,7 @@ class Fold:
         if self._final is not None and not self._final.outputs_omitted:
             return self._final.outputs
         try:
-            return tree_outputs(self.run)
+            return self.run.evaluate_outputs()
         except ExpressionError:
             return self._final.outputs if self._final else {}
 

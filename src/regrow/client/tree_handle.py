@@ -4,7 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Final, cast
 
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+)
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -12,8 +17,9 @@ from regrow.client.errors import TreeCancelled, TreeFailed, TreeNotFound, TreeTe
 from regrow.client.fold import Change, Fold
 from regrow.core.loading import without_engine
 from regrow.core.problems import InvalidTree, Problem
+from regrow.core.requests import RequestRefused
 from regrow.core.result import TreeResult
-from regrow.core.wire import ErrorType
+from regrow.core.wire import APPROVE, SEND_EVENT, ErrorType
 
 _FIRST_PAGE: Final = 1
 
@@ -79,6 +85,35 @@ class TreeHandle:
         """Ask the tree to cancel; `result` or `watch` tell when it has."""
         try:
             await self.workflow_handle.cancel(reason=reason)
+        except RPCError as error:
+            raise self._translated(error) from error
+
+    async def approve(  # noqa: PLR0913 - what a person may say, all keywords
+        self,
+        task_id: str,
+        *,
+        approved: bool = True,
+        by: str | None = None,
+        note: str | None = None,
+        result: Any = None,
+    ) -> dict[str, Any]:
+        """Answer an approval that waits; `approved=False` rejects it, which fails the task.
+
+        Raises `RequestRefused` if the task is no approval, doesn't wait yet, or was answered
+        otherwise.
+        """
+        request = {"task_id": task_id, "approved": approved, "by": by, "note": note}
+        return await self._update(APPROVE, {**request, "result": result})
+
+    async def send_event(self, event: str, payload: Any = None) -> dict[str, Any]:
+        """Send an event; the first of its name ends every wait for it, now or later."""
+        return await self._update(SEND_EVENT, {"event": event, "payload": payload})
+
+    async def _update(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await self.workflow_handle.execute_update(name, request)
+        except WorkflowUpdateFailedError as error:
+            raise RequestRefused(getattr(error.cause, "message", str(error))) from None
         except RPCError as error:
             raise self._translated(error) from error
 

@@ -52,7 +52,8 @@ def enclosing_groups(
 
 def may_be_group(task: Task, children: Mapping[TaskId, object]) -> bool:
     """Tell whether a task that names no executor could be a mere group of its children."""
-    return task.executor is None and task.id in children and not task.inputs
+    says_more = task.inputs or task.for_each is not None
+    return task.executor is None and task.id in children and not says_more
 
 
 def waits_for(tasks: Sequence[Task], groups: Mapping[TaskId, object]) -> dict[TaskId, list[TaskId]]:

@@ -11,6 +11,13 @@ MAX_NESTING: Final = 100
 MAX_EXPRESSION: Final = 4 * KIB
 MAX_USER_ID_BYTES: Final = 64
 MAX_IN_FLIGHT: Final = 500
+MAX_ITEMS: Final = 10_000
+MAX_SUBTREE_DEPTH: Final = 8
+MAX_EVENTS: Final = 1_000
+"""Events that a tree keeps by name, whether something waits for them or not."""
+MAX_EVENT_BYTES: Final = 64 * KIB
+MAX_ALL_EVENTS_BYTES: Final = 256 * KIB
+MAX_LISTED_FAILURES: Final = 10
 
 MAX_PAYLOAD: Final = 2 * MIB - 4 * KIB
 """One argument or result; the server refuses 2 MiB, the rest is for its envelope."""

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 from regrow.core import limits
 from regrow.core.graph import graph_problems
 from regrow.core.models import ID_PATTERN, Task, TaskTree, TreeHead
-from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion
+from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion, within
 from regrow.core.reference_check import reference_problems
-from regrow.core.wire import ENGINE_KEY
+from regrow.core.task_check import task_problems
+from regrow.core.wire import ENGINE_KEY, TREE
 
 _GRAPH_CODES: Final = (
     "cycle",
@@ -43,6 +44,8 @@ class _Draft:
     head: dict[str, Any]
     tasks: list[WrittenTask]
     problems: list[Problem]
+    depth: int = 0
+    """How many trees are around this one."""
 
 
 def load(document: object, *, name: str | None = None) -> TaskTree:
@@ -54,7 +57,15 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
     if isinstance(document, TaskTree):
         document = document.as_document()
     refuse_if(list(_not_plain(document)))
+    tree, problems = _check(document, name, 0)
+    refuse_if(problems)
+    return tree
+
+
+def _check(document: object, name: str | None, depth: int) -> tuple[TaskTree, list[Problem]]:
+    """Read a tree, or one inside another, as far as it is sound; gives every problem."""
     draft = _normalise(document, name)
+    draft.depth = depth
     head = _read_head(draft)
     tasks = [_read_task(draft, written) for written in draft.tasks]
     parsed = [
@@ -63,12 +74,13 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
     problems = [*draft.problems, *graph_problems(parsed)]
     spoilt = any(_spoils_references(problem) for problem in problems)
     problems += reference_problems(head, parsed, spoilt=spoilt)
-    refuse_if(_in_document_order(problems, draft))
-    return TaskTree.model_construct(
+    problems += [found for task, path in parsed for found in task_problems(head, task, path)]
+    tree = TaskTree.model_construct(
         head.model_fields_set | {"tasks"},
         **{field: getattr(head, field) for field in TreeHead.model_fields},
         tasks=tuple(task for task, _ in parsed),
     )
+    return tree, _in_document_order(problems, draft)
 
 
 def _spoils_references(problem: Problem) -> bool:
@@ -305,6 +317,7 @@ def _read_head(draft: _Draft) -> TreeHead:
 
 def _read_task(draft: _Draft, written: WrittenTask) -> Task | None:
     """Read one task; a wrong field is noted and left out, so that the graph is still checked."""
+    _read_subtree(draft, written)
     try:
         return Task.model_validate(written.mapping)
     except ValidationError:
@@ -315,6 +328,35 @@ def _read_task(draft: _Draft, written: WrittenTask) -> Task | None:
     wrong = {problem.path[depth] for problem in problems if len(problem.path) > depth}
     sound = {key: value for key, value in written.mapping.items() if key not in wrong}
     return Task.model_validate(sound) if "id" in sound else None
+
+
+def _read_subtree(draft: _Draft, written: WrittenTask) -> None:
+    """Put a checked tree in the place of the written one; what is wrong is noted."""
+    task, where = written.mapping, (*written.path, "tree")
+    raw = task.pop("tree", None)
+    if raw is None:
+        if task.get("executor") == TREE:
+            draft.problems.append(Problem("missing", where, "'tree' is missing: what it runs"))
+        return
+    task.setdefault("executor", TREE)
+    if isinstance(raw, str):
+        message = f"'{raw}' is a file, which only a tree that is read from a file can name"
+        draft.problems.append(Problem("tree", where, message))
+    elif draft.depth >= limits.MAX_SUBTREE_DEPTH:
+        message = f"trees inside trees more than {limits.MAX_SUBTREE_DEPTH} deep"
+        draft.problems.append(Problem("too_deep", where, message))
+    else:
+        _nest(draft, task, raw, where)
+
+
+def _nest(draft: _Draft, task: dict[str, Any], raw: object, where: Path) -> None:
+    try:
+        subtree, problems = _check(raw, _valid_id(task.get("id")), draft.depth + 1)
+    except InvalidTree as error:
+        draft.problems += within(where, error.problems)
+        return
+    draft.problems += within(where, problems)
+    task["tree"] = subtree
 
 
 def _shape_problems(model: type[BaseModel], value: object, path: Path) -> list[Problem]:

@@ -1,5 +1,6 @@
 """The task tree as typed values: one normal form for all the ways to write it."""
 
+import re
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -48,6 +49,19 @@ class _Model(BaseModel):
     )
 
 
+def _share_or_count(value: object) -> object:
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)%", value.strip())
+        if match and float(match[1]) <= 100:  # noqa: PLR2004 - per cent
+            return value.strip()
+    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise PydanticCustomError("tolerate", "write a number of items, or a share such as 10%")
+
+
+Tolerance = Annotated[int | str, BeforeValidator(_share_or_count)]
+
+
 class RetryPolicy(_Model):
     """When a failed attempt is tried again; the fields are Temporal's, absent ones inherit."""
 
@@ -89,6 +103,14 @@ class Dependency(_Model):
         return self.into if "into" in self.model_fields_set else self.id
 
 
+class Compensation(_Model):
+    """What undoes a completed task when the tree fails or is cancelled."""
+
+    executor: Id
+    inputs: dict[str, Json] = Field(default_factory=dict)
+    """May name the result of any task, also of the one that is undone."""
+
+
 class Task(Policy):
     """One node: an executor, its inputs, what it waits for and how often it may try."""
 
@@ -110,6 +132,16 @@ class Task(Policy):
     allow_failure: Annotated[bool, Field(strict=True)] = False
     task_queue: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     """Another worker's queue, in any language; its executors are not described."""
+    for_each: list[Json] | str | None = None
+    """Run the task once for each item: a list, or a JMESPath expression that gives one."""
+    max_in_flight: Annotated[int, Field(ge=1, le=limits.MAX_IN_FLIGHT, strict=True)] | None = None
+    """How many items run at a time; default: as many as the tree lets run."""
+    tolerate: Tolerance = 0
+    """How many items may fail, or which share of them, such as `10%`."""
+    tree: "TaskTree | None" = None
+    """A sub-tree that the task runs as a workflow of its own."""
+    compensate: Compensation | None = None
+    """What undoes the task, once it has completed, when the tree fails or is cancelled."""
 
     @model_validator(mode="before")
     @classmethod
@@ -130,7 +162,7 @@ class Task(Policy):
         return self.executor or self.executor_default or self.id
 
 
-OnFailure = Literal["continue", "cancel"]
+OnFailure = Literal["continue", "cancel", "wait"]
 
 
 class TreeHead(_Model):
@@ -162,7 +194,9 @@ class TaskTree(TreeHead):
 
 
 def _task_document(task: Task) -> dict[str, Any]:
-    document = task.model_dump(mode="json", exclude_defaults=True)
+    document = task.model_dump(mode="json", exclude_defaults=True, exclude={"tree"})
+    if task.tree is not None:
+        document["tree"] = task.tree.as_document()
     if task.name == task.id:
         del document["name"]
     if task.dependencies:
@@ -175,3 +209,6 @@ def _dependency_document(edge: Dependency) -> dict[str, Any] | str:
     if edge.input_key != edge.id:
         document["into"] = edge.input_key  # null is not the same as absent
     return document if len(document) > 1 else edge.id
+
+
+Task.model_rebuild()

@@ -74,6 +74,11 @@ def on_the_wire(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return shown
 
 
+def within(place: Path, problems: Iterable[Problem]) -> list[Problem]:
+    """Give the problems of a part as problems of the whole."""
+    return [replace(problem, path=(*place, *problem.path)) for problem in problems]
+
+
 def path_text(path: Path) -> str:
     """Write a path as people do: `tasks[2].retry.maximum_attempts`."""
     text = ""

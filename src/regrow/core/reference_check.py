@@ -5,21 +5,23 @@ settled by then: what it depends on, directly or further up, and what is inside 
 for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from regrow.core.graph import children_of, may_be_group, waits_for
 from regrow.core.models import Json, Task, TaskId, TreeHead
 from regrow.core.problems import Path, Problem, Suggester, suggestion
 from regrow.core.references import (
+    ITEM_ROOTS,
     NEEDS_QUOTES,
     ROOTS,
     TASK_FIELDS,
     TREE_FIELDS,
     Expression,
     ExpressionError,
+    Template,
+    compile_items,
     compile_template,
-    condition,
 )
 from regrow.core.wire import GROUP
 
@@ -61,20 +63,32 @@ class _Check:
         """References to tasks that are not direct dependencies: (from, to, place)."""
 
     def task(self, task: Task, path: Path) -> None:
+        roots = ROOTS if task.for_each is None else (*ROOTS, *ITEM_ROOTS)
         for key, value in task.inputs.items():
-            self.template(value, (*path, "inputs", key), task)
-        if task.when is None:
-            return
-        where = (*path, "when")
-        try:
-            self._names(condition(task.when), where, task)
-        except ExpressionError as error:
-            self._problems.append(Problem("expression", where, str(error)))
+            self.template(value, (*path, "inputs", key), task, roots)
+        if task.for_each is not None:
+            self._expressions(lambda: compile_items(task.for_each or []), (*path, "for_each"), task)
+        if task.when is not None:
+            self._expressions(lambda: compile_items(task.when or ""), (*path, "when"), task)
+        undo = {} if task.compensate is None else task.compensate.inputs
+        for key, value in undo.items():  # by then every task has ended
+            self.template(value, (*path, "compensate", "inputs", key), None)
 
-    def template(self, value: Json, where: Path, task: Task | None) -> None:
+    def template(
+        self, value: Json, where: Path, task: Task | None, roots: Sequence[str] = ROOTS
+    ) -> None:
+        self._expressions(lambda: compile_template(value), where, task, roots)
+
+    def _expressions(
+        self,
+        read: Callable[[], Template],
+        where: Path,
+        task: Task | None,
+        roots: Sequence[str] = ROOTS,
+    ) -> None:
         try:
-            for expression in compile_template(value).expressions:
-                self._names(expression, where, task)
+            for expression in read().expressions:
+                self._names(expression, where, task, roots)
         except ExpressionError as error:
             self._problems.append(Problem("expression", where, str(error)))
 
@@ -96,9 +110,11 @@ class _Check:
             self._problems.append(Problem("not_upstream", where, message))
         return self._problems
 
-    def _names(self, expression: Expression, where: Path, task: Task | None) -> None:
+    def _names(
+        self, expression: Expression, where: Path, task: Task | None, roots: Sequence[str]
+    ) -> None:
         for name in expression.names:
-            message = self._name_message(name)
+            message = self._name_message(name, roots)
             if message:
                 self._problems.append(Problem("reference", where, message))
             elif name[0] == "tasks" and task is not None:
@@ -108,10 +124,13 @@ class _Check:
         if all(edge.id != named for edge in task.dependencies):
             self._distant.append((task.id, named, where))
 
-    def _name_message(self, name: tuple[str, ...]) -> str | None:
+    def _name_message(self, name: tuple[str, ...], roots: Sequence[str]) -> str | None:
         root, rest = name[0], name[1:]
+        if root in ITEM_ROOTS:
+            only = f"'{root}' means something only in the inputs of a task with for_each"
+            return None if root in roots else only
         if root not in ROOTS:
-            return f"'{root}' is not one of {', '.join(ROOTS)}{suggestion(root, ROOTS)}"
+            return f"'{root}' is not one of {', '.join(roots)}{suggestion(root, roots)}"
         if root == "tasks":
             return self._task_message(rest)
         if root == "inputs" and self._spoilt:

@@ -19,6 +19,8 @@ from regrow.core.models import Json, Task, TaskId
 
 OPEN, CLOSE = "${{", "}}"
 ROOTS: Final = ("inputs", "tasks", "tree")
+ITEM_ROOTS: Final = ("item", "index")
+"""What the inputs of a map's items can see besides."""
 TASK_FIELDS: Final = ("status", "result", "error", "error_type")
 TREE_FIELDS: Final = ("id", "name", "user_id")
 
@@ -44,8 +46,20 @@ class ExpressionError(ValueError):
 class Scope(Protocol):
     """What expressions can see while a tree runs."""
 
-    inputs: Mapping[str, Json]
-    tree: Mapping[str, Json]
+    @property
+    def inputs(self) -> Mapping[str, Json]:
+        """Give the tree's inputs."""
+        ...
+
+    @property
+    def tree(self) -> Mapping[str, Json]:
+        """Give what the tree is called, and for whom it runs."""
+        ...
+
+    @property
+    def local(self) -> Mapping[str, Json]:
+        """Give what only this scope can see: `item` and `index` of a map's item."""
+        ...
 
     def task_view(self, task_id: TaskId) -> dict[str, Json]:
         """Give the task's `status`, `result`, `error` and `error_type`."""
@@ -82,6 +96,7 @@ class Expression:
     def evaluate(self, scope: Scope) -> Json:
         """Give the value; raises `ExpressionError`."""
         seen = {
+            **scope.local,
             "inputs": scope.inputs,
             "tree": scope.tree,
             "tasks": {task_id: scope.task_view(task_id) for task_id in self.tasks},
@@ -139,6 +154,14 @@ def compile_template(value: Json) -> Template:
     expressions: list[Expression] = []
     render = _compile(value, expressions)
     return Template(tuple(expressions), render)
+
+
+def compile_items(value: list[Json] | str) -> Template:
+    """Compile a `for_each`: text is an expression, a list may hold references."""
+    if not isinstance(value, str):
+        return compile_template(value)
+    expression = condition(value)
+    return Template((expression,), expression.evaluate)
 
 
 def _compile(value: Json, found: list[Expression]) -> Callable[[Scope], Json]:
@@ -205,6 +228,8 @@ def _as_text(expression: Expression, value: Json) -> str:
 def named_tasks(task: Task) -> tuple[TaskId, ...]:
     """Give the tasks that a checked task's expressions look at, each once."""
     expressions = list(compile_template(task.inputs).expressions)
+    if task.for_each is not None:
+        expressions += compile_items(task.for_each).expressions
     if task.when is not None:
         expressions.append(condition(task.when))
     return tuple(dict.fromkeys(name for each in expressions for name in each.tasks))

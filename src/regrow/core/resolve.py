@@ -4,7 +4,7 @@ A document doesn't say which executors exist; a worker does, once, as a `Descrip
 everything about the tree is known.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -12,9 +12,16 @@ from pydantic import BaseModel, ConfigDict
 from regrow.core.graph import children_of, cycle_problems, may_be_group
 from regrow.core.models import Policy, Task, TaskId, TaskTree
 from regrow.core.policies import described_policy, foreign_policy, says_something
-from regrow.core.problems import Path, Problem, refuse_if
+from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, within
 from regrow.core.reference_check import reference_problems
-from regrow.core.wire import GROUP, NATIVE_EXECUTORS
+from regrow.core.wire import (
+    COMPENSATE,
+    GROUP,
+    NATIVE_EXECUTORS,
+    TREE,
+    compensation_unit,
+    split_unit,
+)
 
 _SHOWN_EXECUTORS = 30
 
@@ -47,7 +54,17 @@ class Plan:
     tree: TaskTree
     natives: Mapping[TaskId, str]
     """Tasks that the workflow runs itself, groups included."""
-    activities: Mapping[TaskId, Policy]
+    activities: Mapping[str, Policy]
+    """Of tasks by their id, and of compensations by theirs."""
+
+    def policy(self, unit: str) -> Policy:
+        """Give the policy of a unit of work: a task, an item of a map, a compensation."""
+        return self.activities[unit if unit in self.activities else split_unit(unit)[0]]
+
+    def is_subtree(self, unit: str) -> bool:
+        """Tell whether a unit of work is a workflow of its own."""
+        task_id, _ = split_unit(unit)
+        return self.natives.get(task_id) == TREE and not unit.endswith(COMPENSATE)
 
     @property
     def groups(self) -> dict[TaskId, str]:
@@ -57,8 +74,17 @@ class Plan:
 
 def executor_ids(tree: TaskTree) -> list[str]:
     """The ids that a worker must describe, each once."""
-    ids = (t.executor_id for t in tree.tasks if not t.task_queue)
-    return [name for name in dict.fromkeys(ids) if name not in NATIVE_EXECUTORS]
+    return [name for name in dict.fromkeys(_named(tree)) if name not in NATIVE_EXECUTORS]
+
+
+def _named(tree: TaskTree) -> Iterator[str]:
+    for task in tree.tasks:
+        if not task.task_queue:
+            yield task.executor_id
+        if task.compensate is not None:
+            yield task.compensate.executor
+        if task.tree is not None:
+            yield from _named(task.tree)
 
 
 def resolve(tree: TaskTree, description: Description) -> Plan:
@@ -66,7 +92,7 @@ def resolve(tree: TaskTree, description: Description) -> Plan:
     paths: dict[TaskId, Path] = {t.id: ("tasks", at) for at, t in enumerate(tree.tasks)}
     children = children_of(tree.tasks)
     natives: dict[TaskId, str] = {}
-    activities: dict[TaskId, Policy] = {}
+    activities: dict[str, Policy] = {}
     problems: list[Problem] = []
     policy_of = _Policies(tree, description)
     for task in tree.tasks:
@@ -76,7 +102,10 @@ def resolve(tree: TaskTree, description: Description) -> Plan:
         elif task.task_queue or task.executor_id in description.executors:
             activities[task.id] = policy_of(task)
         else:
-            problems.append(_unknown_executor(task, paths[task.id], description))
+            path = (*paths[task.id], "executor")
+            problems.append(_unknown_executor(task.executor_id, path, description))
+        problems += _inner_problems(task, paths[task.id], description)
+    activities |= _compensations(tree, description)
     problems += _endless_retries(activities, paths)
     problems += _implied_group_problems(tree, natives, paths)
     refuse_if(problems)
@@ -117,23 +146,50 @@ def _native_kind(
     return GROUP if implied else None
 
 
-def _unknown_executor(task: Task, path: Path, description: Description) -> Problem:
-    unknown = description.unknown.get(task.executor_id, Unknown())
+def _compensations(tree: TaskTree, description: Description) -> dict[str, Policy]:
+    """Give the policies of what undoes tasks: as any task's that says nothing of its own."""
+    return {
+        compensation_unit(task.id): described_policy(tree.defaults, executor, Policy())
+        for task in tree.tasks
+        if task.compensate is not None
+        and (executor := description.executors.get(task.compensate.executor)) is not None
+    }
+
+
+def _inner_problems(task: Task, path: Path, description: Description) -> list[Problem]:
+    """Check what a task brings along: its compensation and its sub-tree."""
+    problems: list[Problem] = []
+    undo = task.compensate
+    if undo is not None and undo.executor not in description.executors:
+        where = (*path, "compensate", "executor")
+        problems.append(_unknown_executor(undo.executor, where, description))
+    if task.tree is not None:
+        try:
+            resolve(task.tree, description)
+        except InvalidTree as error:
+            problems += within((*path, "tree"), error.problems)
+    return problems
+
+
+def _unknown_executor(executor: str, path: Path, description: Description) -> Problem:
+    unknown = description.unknown.get(executor, Unknown())
     hint = f"; did you mean '{unknown.suggestion}'?" if unknown.suggestion else ""
     shown = ", ".join(description.known[:_SHOWN_EXECUTORS]) or "none"
     more = len(description.known) - _SHOWN_EXECUTORS
     rest = f" and {more} more" if more > 0 else ""
-    message = f"no worker has the executor '{task.executor_id}'{hint} (known: {shown}{rest})"
-    return Problem("unknown_executor", (*path, "executor"), message)
+    message = f"no worker has the executor '{executor}'{hint} (known: {shown}{rest})"
+    return Problem("unknown_executor", path, message)
 
 
 def _endless_retries(
-    activities: Mapping[TaskId, Policy], paths: Mapping[TaskId, Path]
+    activities: Mapping[str, Policy], paths: Mapping[TaskId, Path]
 ) -> list[Problem]:
     message = "maximum_attempts 0 retries for ever; give a schedule_to_close_timeout"
     return [
-        Problem("endless_retries", (*paths[task_id], "retry", "maximum_attempts"), message)
-        for task_id, policy in activities.items()
+        Problem(
+            "endless_retries", (*paths[split_unit(unit)[0]], "retry", "maximum_attempts"), message
+        )
+        for unit, policy in activities.items()
         if policy.retry.maximum_attempts == 0 and policy.schedule_to_close_timeout is None
     ]
 

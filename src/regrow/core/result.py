@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from regrow.core import limits
 from regrow.core.models import Json, TaskId
 from regrow.core.outcome import Outcome
-from regrow.core.references import ExpressionError, compile_template
+from regrow.core.record import Record
 from regrow.core.run import TreeRun
 from regrow.core.wire import Status
 
@@ -27,6 +27,18 @@ class TaskBecause(BaseModel):
     root: str | None = None
     error: str | None = None
     error_type: str | None = None
+
+
+class Compensation(BaseModel):
+    """How a completed task was undone; what that gave is in history."""
+
+    model_config = ConfigDict(frozen=True)
+    status: Status
+    error: str | None = None
+    error_type: str | None = None
+    attempts: int | None = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class TaskResult(BaseModel):
@@ -47,6 +59,8 @@ class TaskResult(BaseModel):
     """It failed, and the tree is none the worse."""
     result_omitted: bool = Field(default=False, exclude_if=lambda omitted: not omitted)
     """The result (and metadata) is only in history."""
+    compensation: Compensation | None = Field(default=None, exclude_if=lambda undone: not undone)
+    """How the task was undone."""
 
 
 class TreeResult(BaseModel):
@@ -88,7 +102,21 @@ def task_entry(
         entry["tolerated"] = True
     if record.result_omitted:
         entry["result_omitted"] = True
+    if undone := run.undo.records.get(task_id):
+        entry["compensation"] = _compensation_entry(undone)
     return entry
+
+
+def _compensation_entry(record: Record) -> dict[str, Any]:
+    end = record.outcome or Outcome(record.status)
+    return {
+        "status": record.status.value,
+        "error": end.error,
+        "error_type": end.error_type,
+        "attempts": end.attempts,
+        "started_at": moment(record.started_at),
+        "finished_at": moment(record.finished_at),
+    }
 
 
 def moment(at: datetime | None) -> str | None:
@@ -119,37 +147,17 @@ def counts_of(run: TreeRun) -> dict[str, int]:
     return {status.value: count for status, count in run.counts.items()}
 
 
-def tree_outputs(run: TreeRun) -> dict[str, Json]:
-    """Give the tree's outputs; raises `ExpressionError` that names the output."""
-    declared = run.plan.tree.outputs
-    if declared is None:
-        return _default_outputs(run)
-    outputs: dict[str, Json] = {}
-    for name, value in declared.items():
-        try:
-            outputs[name] = compile_template(value).render(run)
-        except ExpressionError as error:
-            message = f"output '{name}': {error}"
-            raise ExpressionError(message) from error
-    return outputs
-
-
 def tree_result(run: TreeRun) -> dict[str, Any]:
     """Give the whole result as JSON within the limits; what is left out is marked."""
-    status, error, outputs = run.status, run.error, dict[str, Json]()
-    try:
-        outputs = tree_outputs(run)
-    except ExpressionError as failure:
-        status, error = Status.FAILED if status is Status.COMPLETED else status, str(failure)
-    kept, omitted, room = _fitting(run, outputs, limits.MAX_RESULTS_BYTES)
+    kept, omitted, room = _fitting(run, run.outputs or {}, limits.MAX_RESULTS_BYTES)
     result: dict[str, Any] = {
         "tree_id": run.tree_id,
         "name": run.plan.tree.name,
-        "status": status.value,
+        "status": run.status.value,
         "outputs": kept,
         "counts": counts_of(run),
     }
-    result |= {"error": error} if error else {}
+    result |= {"error": run.error} if run.error else {}
     result |= {"outputs_omitted": omitted} if omitted else {}
     left = limits.MAX_ENGINE_BYTES - json_size(result)
     tasks, truncated = _bounded_tasks(run, room, left)
@@ -160,14 +168,6 @@ def json_size(value: object) -> int:
     """Give the bytes a value takes as JSON."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return len(text.encode(errors="surrogatepass"))
-
-
-def _default_outputs(run: TreeRun) -> dict[str, Json]:
-    return {
-        task_id: run.task_view(task_id)["result"]
-        for task_id in run.records
-        if run.completed(task_id) and run.is_default_output(task_id)
-    }
 
 
 def _fitting(

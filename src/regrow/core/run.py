@@ -2,49 +2,48 @@
 
 The workflow tells it facts (`began`, `ended`, `woke`, …) and asks for the `next_start`; the
 reader of histories tells it the same facts from recorded events. It decides, they act.
+
+What starts and ends is a *unit* of work, named as in history: a task by its id, an item of a map
+`task[3]`, what undoes a task `task~compensate`.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from regrow.core import limits
-from regrow.core.durations import parse_duration
+from regrow.core.compensation import Compensations
 from regrow.core.frontier import Frontier
 from regrow.core.graph import children_of, dependents_of, enclosing_groups
-from regrow.core.inputs import Inputs
+from regrow.core.inputs import Inputs, ItemScope
+from regrow.core.mapping import MapRun
 from regrow.core.models import Json, Task, TaskId
 from regrow.core.outcome import Because, Outcome, completed, failed, short_error
+from regrow.core.record import Kind, Record, Start
 from regrow.core.references import ExpressionError, compile_template, condition, is_true
 from regrow.core.resolve import Plan
-from regrow.core.wire import AGGREGATE_RESULTS, GROUP, SLEEP, ErrorType, Status
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A task that starts now: an activity with its inputs, or a sleep until a time."""
-
-    task_id: TaskId
-    inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
-    until: datetime | None = None
-
-
-@dataclass(slots=True)
-class Record:
-    """What is known of one task."""
-
-    status: Status = Status.PENDING
-    outcome: Outcome | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    result_omitted: bool = False
-    """The result was left behind in an earlier run's history, since nothing here needs it."""
+from regrow.core.waits import Verdict, Wait, read_wait
+from regrow.core.wire import (
+    AGGREGATE_RESULTS,
+    COMPENSATE,
+    GROUP,
+    TREE,
+    WAIT_FOR_EVENT,
+    WAITS,
+    ErrorType,
+    Status,
+    item_unit,
+    split_unit,
+)
 
 
 class TreeRun:
     """The state of one run; every method keeps the tree's order."""
+
+    local: Mapping[str, Json] = {}
+    """As a scope for expressions, it has nothing of its own."""
 
     def __init__(
         self,
@@ -71,38 +70,50 @@ class TreeRun:
         self.children = children_of(tree.tasks)
         self._groups = plan.groups
         self.grouped = enclosing_groups(tree.tasks, self._groups)
-        self.sleeping: dict[TaskId, datetime] = {}
+        self.waits: dict[TaskId, Wait] = {}
+        self.maps: dict[TaskId, MapRun] = {}
+        self.events: dict[str, Json] = {}
+        """The first payload sent by each name."""
+        self.undo = Compensations(self.tasks)
         self.closed: Because | None = None
         """Set once nothing new may start: the tree was cancelled, or gave up at a failure."""
         self.error: str | None = None
         """Why the tree failed, when it isn't for a task."""
+        self.outputs: dict[str, Json] | None = None
+        """What the tree gives, once every task has ended."""
         self._frontier = Frontier(tree.tasks, self._groups)
-        self._naps: deque[Start] = deque()
-        self._in_flight = 0
+        self._begun_waits: deque[Start] = deque()
+        self._running: dict[str, TaskId] = {}
         self._failed = False
-        self._interrupts: deque[TaskId] = deque()
+        self._interrupts: deque[str] = deque()
 
     # --- what others see
 
     @property
-    def is_finished(self) -> bool:
-        """Whether every task has ended."""
+    def is_drained(self) -> bool:
+        """Whether every task has ended; what undoes them may still run."""
         return not self._frontier.unsettled
 
     @property
+    def is_held(self) -> bool:
+        """Whether the tree is kept open, `on_failure: wait`, for somebody to mend what failed."""
+        waits = self.plan.tree.on_failure == "wait" and self.closed is None
+        return waits and self._failed and self.is_drained
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every task has ended and whatever had to be undone is."""
+        return self.outputs is not None and self.undo.is_finished
+
+    @property
     def in_flight(self) -> int:
-        """How many activities are running."""
-        return self._in_flight
+        """How many activities and sub-trees are running."""
+        return len(self._running)
 
     @property
     def status(self) -> Status:
         """Where the tree stands; an untolerated failure outweighs a later cancel."""
-        if not self.is_finished:
-            return Status.IN_PROGRESS
-        if self._failed:
-            return Status.FAILED
-        cancelled = self.closed is not None and self.closed.reason == "cancel"
-        return Status.CANCELLED if cancelled else Status.COMPLETED
+        return self._verdict() if self.is_finished else Status.IN_PROGRESS
 
     def completed(self, task_id: TaskId) -> bool:
         """Tell whether the task has a result."""
@@ -152,58 +163,103 @@ class TreeRun:
             yield member
             rest.extend(reversed(self.children.get(member, ())))
 
+    def evaluate_outputs(self) -> dict[str, Json]:
+        """Give the outputs as far as the tree has come; raises `ExpressionError` naming one."""
+        declared = self.plan.tree.outputs
+        if declared is None:
+            return {
+                task_id: self.task_view(task_id)["result"]
+                for task_id in self.records
+                if self.completed(task_id) and self.is_default_output(task_id)
+            }
+        outputs: dict[str, Json] = {}
+        for name, value in declared.items():
+            try:
+                outputs[name] = compile_template(value).render(self)
+            except ExpressionError as error:
+                message = f"output '{name}': {error}"
+                raise ExpressionError(message) from error
+        return outputs
+
     # --- decisions
 
     def next_start(self, now: datetime) -> Start | None:
-        """Give the next task to start, or None when none can; settles what needs no worker."""
+        """Give what starts next, or None when nothing can; settles what needs no worker."""
         while self.closed is None:
             self._pass_gates(now)
             if self.closed is not None:  # a gate failed its task, and the tree gave up
-                return None
-            if self._naps:
-                return self._naps.popleft()
-            room = self._in_flight < self.plan.tree.max_in_flight
+                break
+            if self._begun_waits:
+                return self._begun_waits.popleft()
+            room = self.in_flight < self.plan.tree.max_in_flight
             ready = self._frontier.ready(1) if room else []
             if not ready:
-                return None
+                break
             start = self._render(ready[0], now)
             if start is not None:
                 return start
-        return None
+        return self._next_compensation(now)
 
-    def next_interrupt(self) -> TaskId | None:
-        """Give the next running task that is to be cancelled."""
+    def next_interrupt(self) -> str | None:
+        """Give the next unit that is to be cancelled, or whose timer is no longer needed."""
         return self._interrupts.popleft() if self._interrupts else None
 
     # --- facts
 
-    def began(self, task_id: TaskId, at: datetime) -> None:
-        """Record that an activity was scheduled."""
-        self._in_flight += 1
-        self._move(task_id, Status.IN_PROGRESS)
-        self.records[task_id].started_at = at
+    def began(self, unit: str, at: datetime) -> None:
+        """Record that an activity or a sub-tree was started."""
+        task_id, index = split_unit(unit)
+        self._running[unit] = task_id
+        if unit.endswith(COMPENSATE):
+            self.undo.began(task_id, at)
+            return
+        if index is not None:
+            self.maps[task_id].running += 1
+        if self.records[task_id].status is Status.PENDING:
+            self._move(task_id, Status.IN_PROGRESS)
+            self.records[task_id].started_at = at
 
-    def ended(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
-        """Record how an activity ended: with what result or failure, or by a cancel."""
-        if outcome.status is Status.CANCELLED:
-            outcome = replace(outcome, because=self.closed)
-        self._in_flight -= 1
-        self._settle(task_id, outcome, at)
+    def ended(self, unit: str, outcome: Outcome, at: datetime) -> None:
+        """Record how an activity or a sub-tree ended: a result, a failure, or a cancel."""
+        task_id, index = split_unit(unit)
+        del self._running[unit]
+        if index is not None:
+            self.maps[task_id].running -= 1
+        self._end_unit(unit, outcome, at)
 
-    def refused(self, task_id: TaskId, error: str, error_type: ErrorType, at: datetime) -> None:
-        """Record that a task could not be started, such as for the size of its inputs."""
-        self._settle(task_id, failed(error, error_type), at)
+    def refused(self, unit: str, error: str, error_type: ErrorType, at: datetime) -> None:
+        """Record that something could not be started, such as for the size of its inputs."""
+        self._end_unit(unit, failed(error, error_type), at)
 
-    def napping(self, start: Start, at: datetime) -> None:
-        """Record that a sleep has begun."""
-        self.sleeping[start.task_id] = cast("datetime", start.until)
+    def waiting(self, start: Start, at: datetime) -> None:
+        """Record that a wait has begun."""
+        self.waits[start.task_id] = cast("Wait", start.wait)
         self._move(start.task_id, Status.IN_PROGRESS)
         self.records[start.task_id].started_at = at
 
     def woke(self, task_id: TaskId, at: datetime) -> None:
-        """Record that a sleep is over; one that was cancelled a moment before stays so."""
-        if self.sleeping.pop(task_id, None) is not None:
-            self._settle(task_id, completed(), at)
+        """Record that a wait's time is up; one that ended a moment before stays so."""
+        wait = self.waits.pop(task_id, None)
+        if wait is not None:
+            self._settle(task_id, wait.timed_out(), at)
+
+    def answered(self, task_id: TaskId, verdict: Verdict, at: datetime) -> None:
+        """Record what a person said to an approval that waits."""
+        wait = self.waits.pop(task_id)
+        self._interrupts.append(task_id)
+        self._settle(task_id, verdict.outcome(wait), at)
+
+    def event(self, name: str, payload: Json, at: datetime) -> bool:
+        """Record an event; the first of its name ends every wait for it, now or later."""
+        if name in self.events:
+            return False
+        self.events[name] = payload
+        for task_id, wait in list(self.waits.items()):
+            if wait.event == name and task_id in self.waits:
+                del self.waits[task_id]
+                self._interrupts.append(task_id)
+                self._settle(task_id, self._event_outcome(name), at)
+        return True
 
     def cancel(self, reason: str, at: datetime) -> None:
         """Cancel the tree: nothing new starts, what runs is interrupted."""
@@ -225,9 +281,17 @@ class TreeRun:
         self._frontier.settle(task_id, record.status)
         self._judge(task_id, outcome, cast("datetime", record.finished_at))
 
-    def restore_sleep(self, task_id: TaskId, started_at: datetime, until: datetime) -> None:
-        """Record a sleep that an earlier run began; it keeps its hour."""
-        self.napping(Start(task_id, until=until), started_at)
+    def restore_wait(self, task_id: TaskId, started_at: datetime, until: datetime | None) -> None:
+        """Record a wait that an earlier run began; it keeps its hour."""
+        wait = replace(self._read_wait(self.tasks[task_id], started_at), until=until)
+        self.waiting(Start(task_id, task_id, Kind.WAIT, wait=wait), started_at)
+
+    def restore_map(self, task_id: TaskId, started_at: datetime, shape: list[Any]) -> None:
+        """Record a map that an earlier run began."""
+        mapping = self.maps[task_id] = MapRun.of(self.tasks[task_id], self)
+        mapping.restore(shape)
+        self._move(task_id, Status.IN_PROGRESS)
+        self.records[task_id].started_at = started_at
 
     # --- gates: what needs no worker
 
@@ -240,26 +304,48 @@ class TreeRun:
     def _gate(self, task_id: TaskId, now: datetime) -> Outcome | None:
         """Decide about a task whose edges are satisfied; an outcome ends it here and now."""
         task = self.tasks[task_id]
+        begun = task_id in self.waits or task_id in self.maps  # by an earlier run
         try:
-            if task.when is not None and not is_true(condition(task.when).evaluate(self)):
+            if not begun and task.when is not None and not self._condition(task.when):
                 return Outcome(Status.SKIPPED, because=Because("condition"))
             native = self.plan.natives.get(task_id)
-            if native == SLEEP:
-                self._plan_nap(task, now)
-            elif native == GROUP:
+            if native in WAITS:
+                return None if begun else self._begin_wait(task, now)
+            if native == GROUP:
                 return self._group_outcome(task_id)
-            elif native == AGGREGATE_RESULTS:
+            if native == AGGREGATE_RESULTS:
                 return self._aggregate(task)
-            else:
-                self._frontier.enqueue(task_id)
+            return self._line_up(task)
         except ExpressionError as error:
             return failed(short_error(str(error)), ErrorType.EXPRESSION)
+
+    def _condition(self, text: str) -> bool:
+        return is_true(condition(text).evaluate(self))
+
+    def _begin_wait(self, task: Task, now: datetime) -> Outcome | None:
+        wait = self._read_wait(task, now)
+        if wait.kind == WAIT_FOR_EVENT and wait.event in self.events:
+            return self._event_outcome(wait.event)
+        self._begun_waits.append(Start(task.id, task.id, Kind.WAIT, wait=wait))
         return None
 
-    def _plan_nap(self, task: Task, now: datetime) -> None:
-        if task.id not in self.sleeping:
-            inputs = compile_template(task.inputs).render(self)
-            self._naps.append(Start(task.id, until=_wake_time(inputs, now)))
+    def _read_wait(self, task: Task, now: datetime) -> Wait:
+        inputs = compile_template(task.inputs).render(self)
+        return read_wait(self.plan.natives[task.id], inputs, now)
+
+    def _event_outcome(self, name: str) -> Outcome:
+        return Outcome(Status.COMPLETED, self.events[name], metadata={"event": name})
+
+    def _line_up(self, task: Task) -> Outcome | None:
+        """Put a task in line for a slot; a map without items needs none."""
+        if task.for_each is not None:
+            if task.id not in self.maps:
+                self.maps[task.id] = MapRun.of(task, self)
+            if self.maps[task.id].is_over:
+                return self.maps[task.id].outcome()
+            self.maps[task.id].in_line = True
+        self._frontier.enqueue(task.id)
+        return None
 
     def _group_outcome(self, group: TaskId) -> Outcome:
         members = list(self.members(group))
@@ -287,14 +373,88 @@ class TreeRun:
         summary = {"results": results, "count": len(results), "absent": absent}
         return completed(cast("Json", summary), attempts=1)
 
+    # --- starts
+
     def _render(self, task_id: TaskId, now: datetime) -> Start | None:
+        """Give the start of a task that has a slot, or end it if its inputs have no value."""
+        if task_id in self.maps:
+            return self._next_item(task_id, now)
         try:
-            return Start(task_id, Inputs.of(self.tasks[task_id]).render(self))
+            inputs = Inputs.of(self.tasks[task_id]).render(self)
         except ExpressionError as error:
             self._settle(task_id, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
             return None
+        return self._start(task_id, task_id, inputs)
+
+    def _next_item(self, task_id: TaskId, now: datetime) -> Start | None:
+        """Give the next item of a map, which stays in line as long as it may start another."""
+        mapping = self.maps[task_id]
+        mapping.in_line = False
+        if not mapping.may_start:
+            return None
+        index = mapping.take()
+        self._queue_map(task_id)
+        scope = ItemScope(self, mapping.items[index], index)
+        try:
+            inputs = mapping.inputs.render(scope)
+        except ExpressionError as error:
+            unit = item_unit(task_id, index)
+            self._end_unit(unit, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
+            return None
+        return self._start(item_unit(task_id, index), task_id, inputs)
+
+    def _queue_map(self, task_id: TaskId) -> None:
+        mapping = self.maps[task_id]
+        if mapping.may_start and not mapping.in_line:
+            mapping.in_line = True
+            self._frontier.enqueue(task_id)
+
+    def _start(self, unit: str, task_id: TaskId, inputs: Mapping[str, Json]) -> Start:
+        kind = Kind.SUBTREE if self.plan.natives.get(task_id) == TREE else Kind.ACTIVITY
+        return Start(unit, task_id, kind, self.tasks[task_id].executor_id, inputs)
+
+    def _next_compensation(self, now: datetime) -> Start | None:
+        """Once every task has ended, judge the tree and undo what is to be undone."""
+        if not self.is_drained or self.is_held:
+            return None
+        if self.outputs is None:
+            self._conclude()
+        return self.undo.next(self, now)
+
+    def _conclude(self) -> None:
+        try:
+            self.outputs = self.evaluate_outputs()
+        except ExpressionError as error:
+            self.outputs = {}
+            self.error = self.error or str(error)
+            self._failed = self._failed or self.closed is None
+        if self._verdict() is not Status.COMPLETED:
+            self.undo.begin()
+
+    def _verdict(self) -> Status:
+        if self._failed:
+            return Status.FAILED
+        cancelled = self.closed is not None and self.closed.reason == "cancel"
+        return Status.CANCELLED if cancelled else Status.COMPLETED
 
     # --- ends
+
+    def _end_unit(self, unit: str, outcome: Outcome, at: datetime) -> None:
+        """Take in the end of a task, of an item of a map, or of a compensation."""
+        task_id, index = split_unit(unit)
+        if unit.endswith(COMPENSATE):
+            self.undo.ended(task_id, outcome, at)
+            return
+        if index is not None:
+            mapping = self.maps[task_id]
+            mapping.ended(index, outcome)
+            if not mapping.is_over:
+                self._queue_map(task_id)
+                return
+            outcome = mapping.outcome()
+        if outcome.status is Status.CANCELLED:
+            outcome = replace(outcome, because=self.closed)
+        self._settle(task_id, outcome, at)
 
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         self._finish(task_id, outcome, at)
@@ -316,14 +476,18 @@ class TreeRun:
         if self.closed is not None:
             return
         self.closed = because
+        running: dict[TaskId, list[str]] = {}
+        for unit, task_id in self._running.items():
+            if not unit.endswith(COMPENSATE):
+                running.setdefault(task_id, []).append(unit)
         for task_id, record in self.records.items():
-            if task_id in self.sleeping:
-                del self.sleeping[task_id]
+            if task_id in self.maps:
+                self.maps[task_id].closed = True
+            if self.waits.pop(task_id, None) is not None:
                 self._interrupts.append(task_id)
-            elif record.status is Status.IN_PROGRESS:
-                self._interrupts.append(task_id)
-                continue
-            if not record.status.is_settled:
+            if task_id in running:
+                self._interrupts.extend(running[task_id])
+            elif not record.status.is_settled:
                 self._finish(task_id, Outcome(Status.CANCELLED, because=because), at)
                 self._frontier.settle(task_id, Status.CANCELLED)
 
@@ -332,6 +496,8 @@ class TreeRun:
         self._move(task_id, outcome.status)
         record.outcome = outcome
         record.finished_at = at
+        if outcome.status is Status.COMPLETED:
+            self.undo.note(task_id)
 
     def _move(self, task_id: TaskId, status: Status) -> None:
         record = self.records[task_id]
@@ -365,27 +531,3 @@ class TreeRun:
     def _skipped_by_edge(self, task_id: TaskId) -> bool:
         end = self.records[task_id].outcome
         return end is not None and end.status is Status.SKIPPED and end.because is None
-
-
-def _wake_time(inputs: Json, now: datetime) -> datetime:
-    """Read a sleep's `duration` or `until`; raises `ExpressionError` for anything else."""
-    keys = inputs if isinstance(inputs, dict) else {}
-    if len(keys) != 1 or next(iter(keys)) not in ("duration", "until"):
-        message = f"sleep takes either 'duration' or 'until', not {', '.join(keys) or 'nothing'}"
-        raise ExpressionError(message)
-    key, value = next(iter(keys.items()))
-    try:
-        if key == "duration":
-            return now + parse_duration(value)
-        return _moment(value)
-    except (ValueError, OverflowError) as error:
-        message = f"sleep {key}: {error}"
-        raise ExpressionError(message) from error
-
-
-def _moment(value: Json) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    if moment is None or moment.tzinfo is None:
-        message = f"{value!r} is no time with an offset, such as 2030-01-31T08:00:00Z"
-        raise ValueError(message)
-    return moment

@@ -11,10 +11,11 @@ from regrow.core import limits
 from regrow.core.inputs import Inputs
 from regrow.core.models import TaskId
 from regrow.core.outcome import Because, Outcome
-from regrow.core.references import compile_template, condition
+from regrow.core.record import Record
+from regrow.core.references import compile_items, compile_template, condition
 from regrow.core.result import json_size
-from regrow.core.run import Record, TreeRun
-from regrow.core.wire import AGGREGATE_RESULTS, GROUP, Status
+from regrow.core.run import TreeRun
+from regrow.core.wire import AGGREGATE_RESULTS, GROUP, TREE, Status
 
 _LETTERS: Final = {
     Status.COMPLETED: "c",
@@ -47,11 +48,21 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
                 results[task_id] = kept
         if note := _note(end):
             notes[task_id] = note
-    sleeping = {
-        task_id: [_millis(run.records[task_id].started_at), _millis(until)]
-        for task_id, until in run.sleeping.items()
+    begun = {task_id: _millis(run.records[task_id].started_at) for task_id in run.records}
+    waits = {task_id: [begun[task_id], _millis(wait.until)] for task_id, wait in run.waits.items()}
+    maps = {
+        task_id: [begun[task_id], *mapping.as_json()]
+        for task_id, mapping in run.maps.items()
+        if run.records[task_id].status is Status.IN_PROGRESS
     }
-    return {"ended": ended, "results": results, "notes": notes, "sleeping": sleeping}
+    optional = {"maps": maps, "events": run.events, "undo": run.undo.completed}
+    return {
+        "ended": ended,
+        "results": results,
+        "notes": notes,
+        "sleeping": waits,
+        **{key: value for key, value in optional.items() if value},
+    }
 
 
 def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
@@ -73,17 +84,23 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         omitted = status is Status.COMPLETED and task_id not in snapshot["results"]
         record = Record(status, outcome, _moment(started), _moment(finished), omitted)
         run.restore(task_id, record)
+    run.events |= snapshot.get("events", {})
+    run.undo.completed += snapshot.get("undo", [])
     for task_id, (started, until) in snapshot["sleeping"].items():
-        run.restore_sleep(
-            task_id, cast("datetime", _moment(started)), cast("datetime", _moment(until))
-        )
+        run.restore_wait(task_id, cast("datetime", _moment(started)), _moment(until))
+    for task_id, (started, *shape) in snapshot.get("maps", {}).items():
+        run.restore_map(task_id, cast("datetime", _moment(started)), shape)
 
 
 def _needed_results(run: TreeRun) -> Iterator[TaskId]:
-    """Tasks whose results something pending, or the tree's outputs, will read."""
+    """Tasks whose results something pending, a compensation or the tree's outputs will read."""
     for task_id, record in run.records.items():
         if not record.status.is_settled:
             yield from _read_by(run, task_id)
+        undo = run.tasks[task_id].compensate
+        if undo is not None:
+            for expression in compile_template(undo.inputs).expressions:
+                yield from expression.read_results
     declared = run.plan.tree.outputs
     if declared is not None:
         for value in declared.values():
@@ -98,11 +115,14 @@ def _read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
         yield from run.members(task_id)
     if kind == AGGREGATE_RESULTS:
         yield from (edge.id for edge in task.dependencies)
-    elif kind is None:
+    elif kind in (None, TREE):
         inputs = Inputs.of(task)
         yield from (edge.id for edge in inputs.passed)
     for expression in compile_template(task.inputs).expressions:
         yield from expression.read_results
+    if task.for_each is not None:
+        for expression in compile_items(task.for_each).expressions:
+            yield from expression.read_results
     if task.when is not None:
         yield from condition(task.when).read_results
 

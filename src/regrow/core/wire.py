@@ -8,6 +8,10 @@ TASK_QUEUE: Final = "task-trees"
 DESCRIBE_EXECUTORS: Final = "describe_executors"
 HEADER: Final = "regrow"
 
+APPROVE: Final = "approve"
+SEND_EVENT: Final = "send_event"
+"""Updates: what people ask of a running tree."""
+
 ENGINE_KEY: Final = "engine"
 """The one reserved key of a document: what a run hands to its continuation."""
 
@@ -20,8 +24,32 @@ MEMO_NAME: Final = "tree_name"
 GROUP: Final = "group"
 SLEEP: Final = "sleep"
 AGGREGATE_RESULTS: Final = "aggregate_results"
-NATIVE_EXECUTORS: Final = (GROUP, SLEEP, AGGREGATE_RESULTS)
+APPROVAL: Final = "approval"
+WAIT_FOR_EVENT: Final = "wait_for_event"
+TREE: Final = "tree"
+WAITS: Final = (SLEEP, APPROVAL, WAIT_FOR_EVENT)
+"""Executors that wait for a time or a person and hold no worker."""
+
+NATIVE_EXECUTORS: Final = (GROUP, AGGREGATE_RESULTS, TREE, *WAITS)
 """Run by the workflow itself, so no worker is asked about them."""
+
+COMPENSATE: Final = "~compensate"
+
+
+def item_unit(task_id: str, index: int) -> str:
+    """Name one item of a map, as history does: `task[3]`."""
+    return f"{task_id}[{index}]"
+
+
+def compensation_unit(task_id: str) -> str:
+    """Name what undoes a task, as history does: `task~compensate`."""
+    return f"{task_id}{COMPENSATE}"
+
+
+def split_unit(unit: str) -> tuple[str, int | None]:
+    """Give the task that a unit of work belongs to and, for an item of a map, its index."""
+    name, bracket, index = unit.removesuffix(COMPENSATE).partition("[")
+    return name, int(index[:-1]) if bracket else None
 
 
 class Status(StrEnum):
@@ -53,6 +81,10 @@ class ErrorType(StrEnum):
     EXPRESSION = "expression_error"
     UNKNOWN_EXECUTOR = "unknown_executor"
     GROUP_FAILED = "group_failed"
+    MAP_FAILED = "map_failed"
+    SUBTREE_FAILED = "tree_failed"
+    REJECTED = "rejected"
+    TERMINATED = "terminated"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     NOT_ALLOWED = "not_allowed"
     HISTORY_FULL = "history_full"

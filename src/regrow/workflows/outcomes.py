@@ -1,5 +1,6 @@
 """How an activity's end is read: by the workflow, and by whoever reads its history."""
 
+import asyncio
 from typing import Any, Final, cast
 
 from temporalio.api.common.v1 import Payload
@@ -8,13 +9,17 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     CancelledError,
+    ChildWorkflowError,
     RetryState,
+    TerminatedError,
     TimeoutType,
+    WorkflowAlreadyStartedError,
 )
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core.models import Json, Policy
-from regrow.core.outcome import Outcome, attempts_of, outcome_of, short_error
+from regrow.core.outcome import Outcome, attempts_of, failed, outcome_of, short_error
+from regrow.core.subtree import subtree_outcome
 from regrow.core.wire import ErrorType, Status
 
 _JSON_ENCODINGS: Final = (b"json/plain", b"binary/null")
@@ -66,6 +71,24 @@ def failure_outcome(
     return Outcome(
         Status.FAILED, error=short_error(str(cause)), error_type=type(cause).__name__, attempts=None
     )
+
+
+def child_outcome(unit: str, result: Any, error: BaseException | None) -> Outcome:
+    """Give the outcome of a sub-tree, from its result or from how its workflow ended."""
+    if error is None:
+        return subtree_outcome(unit, result)
+    cause = error.cause or error if isinstance(error, ChildWorkflowError) else error
+    if isinstance(cause, ApplicationError) and cause.type == ErrorType.TREE_FAILED:
+        return subtree_outcome(unit, cause.details[0])
+    if isinstance(cause, CancelledError | asyncio.CancelledError):
+        return Outcome(Status.CANCELLED, error="cancelled", attempts=1)
+    if isinstance(cause, TerminatedError):
+        return failed(f"the sub-tree '{unit}' was terminated", ErrorType.TERMINATED, attempts=1)
+    if isinstance(cause, WorkflowAlreadyStartedError):
+        text = f"another workflow has the id '{cause.workflow_id}'"
+        return failed(text, ErrorType.EXECUTION, attempts=0)
+    kind = cause.type if isinstance(cause, ApplicationError) else type(cause).__name__
+    return failed(short_error(f"{unit}: {cause}"), kind or ErrorType.EXECUTION, attempts=1)
 
 
 def _timeout_outcome(

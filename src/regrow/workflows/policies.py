@@ -1,13 +1,15 @@
 """From a task's policy to the options of a Temporal activity."""
 
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
-from regrow.core.models import Policy, Task, TaskId
+from regrow.core.models import Policy, TaskId, TaskTree
+from regrow.core.record import Start
 from regrow.core.resolve import Plan
+from regrow.core.wire import COMPENSATE, MEMO_NAME
 
 _SUMMARY_LENGTH = 200
 
@@ -20,30 +22,54 @@ class _Options(NamedTuple):
     cancellation_type: workflow.ActivityCancellationType
 
 
-class ActivityOptions:
-    """Gives the keyword arguments with which a task's activity is started."""
+class WorkOptions:
+    """Gives the keyword arguments with which activities, sub-trees and timers are started."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, tree_id: str) -> None:
         self._plan = plan
+        self._tree_id = tree_id
+        self._tasks = {task.id: task for task in plan.tree.tasks}
         self._made: dict[int, _Options] = {}
 
-    def of(self, task: Task) -> dict[str, Any]:
-        """Give the options of one task."""
-        policy = self._plan.activities[task.id]
+    def activity(self, start: Start) -> dict[str, Any]:
+        """Give the options of an activity: a task, an item, or a compensation."""
+        policy = self._plan.policy(start.unit)
         options = self._made.get(id(policy))
         if options is None:
             options = self._made[id(policy)] = _make(policy)
+        undoes = start.unit.endswith(COMPENSATE)
         return {
             **options.timeouts,
-            "activity_id": task.id,
-            "task_queue": task.task_queue,
+            "activity_id": start.unit,
+            "task_queue": None if undoes else self._tasks[start.task_id].task_queue,
             "retry_policy": options.retry_policy,
             "cancellation_type": options.cancellation_type,
-            "summary": summary(task.id, task.title),
-            "priority": Priority(
-                priority_key=task.priority + 1, fairness_key=self._plan.tree.user_id
-            ),
+            "summary": self.label(start.unit, start.task_id),
+            "priority": self._priority(start.task_id),
         }
+
+    def subtree(self, start: Start) -> dict[str, Any]:
+        """Give the options of a sub-tree's workflow.
+
+        It is cancelled with its parent and then awaited, since it may have things to undo.
+        """
+        return {
+            "id": f"{self._tree_id}/{start.unit}",
+            "cancellation_type": workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            "static_summary": self.label(start.unit, start.task_id),
+            "memo": {MEMO_NAME: cast("TaskTree", self._tasks[start.task_id].tree).name},
+            "priority": self._priority(start.task_id),
+        }
+
+    def label(self, unit: str, task_id: TaskId) -> str:
+        """Give what the Web UI shows."""
+        task = self._tasks[task_id]
+        return summary(unit, unit if task.title == task_id else task.title)
+
+    def _priority(self, task_id: TaskId) -> Priority:
+        return Priority(
+            priority_key=self._tasks[task_id].priority + 1, fairness_key=self._plan.tree.user_id
+        )
 
 
 def summary(task_id: TaskId, title: str) -> str:

@@ -6,9 +6,9 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -17,21 +17,36 @@ from temporalio.exceptions import ApplicationError
 from regrow.core import limits
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
+from regrow.core.outcome import Outcome
 from regrow.core.problems import InvalidTree, on_the_wire
+from regrow.core.record import Kind, Start
+from regrow.core.requests import (
+    Approve,
+    RequestRefused,
+    SendEvent,
+    check_approve,
+    check_event,
+    read_request,
+)
 from regrow.core.resolve import Description, executor_ids, resolve
-from regrow.core.result import bounded_entry, json_size, status_summary, tree_result
+from regrow.core.result import bounded_entry, json_size, moment, status_summary, tree_result
 from regrow.core.rollover import Rollover
-from regrow.core.run import Start, TreeRun
+from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot, take_snapshot
+from regrow.core.subtree import child_document
 from regrow.core.wire import (
+    APPROVE,
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
+    SEND_EVENT,
     WORKFLOW_TYPE,
     ErrorType,
     Status,
 )
-from regrow.workflows.outcomes import answer_outcome, failure_outcome
-from regrow.workflows.policies import ActivityOptions, summary
+from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome
+from regrow.workflows.policies import WorkOptions
+
+_Request = TypeVar("_Request", Approve, SendEvent)
 
 _NEXT_TASK = timedelta(milliseconds=1)
 _DESCRIBE_TIMEOUT = timedelta(seconds=30)
@@ -52,12 +67,12 @@ class TaskTreeWorkflow:
         except InvalidTree as error:
             self._refusal = error
         self._run: TreeRun | None = None
-        self._options: ActivityOptions | None = None
-        self._handles: dict[TaskId, workflow.ActivityHandle[Any]] = {}
+        self._options: WorkOptions | None = None
+        self._handles: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._rollover = Rollover(workflow.info().get_current_history_size())
         self._wake: asyncio.Future[None] | None = None
-        self._news: deque[tuple[TaskId, asyncio.Task[Any]]] = deque()
+        self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
 
     @workflow.run
     async def run(self, document: Any) -> Any:
@@ -91,12 +106,69 @@ class TaskTreeWorkflow:
             raise ApplicationError(message, non_retryable=True)
         return bounded_entry(self._run, task_id)
 
+    # --- what people ask for
+
+    @workflow.update(
+        name=APPROVE, description="Answer an approval: task_id, approved=true, by, note, result"
+    )
+    async def approve(self, request: Any) -> dict[str, Any]:
+        """Let a person's answer end the approval; saying the same again changes nothing."""
+        asked, is_new = await self._accept(Approve, request, check_approve)
+        at = str(moment(workflow.now()))
+        if is_new:
+            self._tree_run.answered(asked.task_id, asked.verdict(at), workflow.now())
+            self._wake_up()
+        return {"task_id": asked.task_id, "approved": asked.approved, "by": asked.by, "at": at}
+
+    @approve.validator
+    def _approvable(self, request: Any) -> None:
+        self._refuse(Approve, request, check_approve)
+
+    @workflow.update(
+        name=SEND_EVENT, description="Send an event by name, for wait_for_event: event, payload"
+    )
+    async def send_event(self, request: Any) -> dict[str, Any]:
+        """Keep the first event of each name for whatever waits for it, now or later."""
+        asked, is_first = await self._accept(SendEvent, request, check_event)
+        if is_first:
+            self._tree_run.event(asked.event, asked.payload, workflow.now())
+            self._wake_up()
+        return {"event": asked.event, "first": is_first}
+
+    @send_event.validator
+    def _sendable(self, request: Any) -> None:
+        self._refuse(SendEvent, request, check_event)
+
+    def _refuse(
+        self, model: type[_Request], request: Any, check: Callable[[TreeRun, _Request], bool]
+    ) -> None:
+        """Refuse before anything is recorded, as far as it can be known by then."""
+        asked = read_request(model, request)
+        if self._run is not None:
+            check(self._run, asked)
+
+    async def _accept(
+        self, model: type[_Request], request: Any, check: Callable[[TreeRun, _Request], bool]
+    ) -> tuple[_Request, bool]:
+        """Give the request once the tree has begun, and whether it changes anything."""
+        await workflow.wait_condition(lambda: self._run is not None)
+        asked = read_request(model, request)
+        try:
+            return asked, check(self._tree_run, asked)
+        except RequestRefused as refusal:
+            raise ApplicationError(str(refusal), type="RequestRefused") from None
+
     # --- beginning
 
     @property
     def _tree_run(self) -> TreeRun:
         assert self._run is not None  # noqa: S101 - set by _prepare
         return self._run
+
+    @property
+    def _work_options(self) -> WorkOptions:
+        assert self._options is not None  # noqa: S101 - set by _prepare
+        return self._options
 
     async def _prepare(self) -> None:
         """Learn what the executors are, once for all continuations, and pick up what was done."""
@@ -106,11 +178,11 @@ class TaskTreeWorkflow:
         plan = resolve(self._tree, Description.model_validate(description))
         self._engine["description"] = description
         self._run = TreeRun(plan, tree_id=workflow.info().workflow_id)
-        self._options = ActivityOptions(plan)
+        self._options = WorkOptions(plan, self._run.tree_id)
         if snapshot := self._engine.pop("snapshot", None):
             restore_snapshot(self._run, snapshot)
-            for task_id, until in self._run.sleeping.items():
-                self._sleep(Start(task_id, until=until))
+            for task_id in self._run.waits:
+                self._set_timer(task_id)
 
     async def _describe(self, tree: TaskTree) -> dict[str, Any]:
         return await workflow.execute_local_activity(
@@ -131,69 +203,87 @@ class TaskTreeWorkflow:
             return False
         started, size = 0, 0
         while (start := self._tree_run.next_start(workflow.now())) is not None:
-            if start.until is not None:
-                self._tree_run.napping(start, workflow.now())
-                self._sleep(start)
+            if start.kind is Kind.WAIT:
+                self._tree_run.waiting(start, workflow.now())
+                self._set_timer(start.task_id)
                 continue
-            size += self._start_activity(start)
+            size += self._start(start)
             started += 1
             if started >= limits.MAX_STARTS_PER_TASK or size >= limits.MAX_BYTES_PER_TASK:
                 return True
         return False
 
-    def _start_activity(self, start: Start) -> int:
-        """Start one activity; gives the bytes of its inputs."""
+    def _start(self, start: Start) -> int:
+        """Start an activity or a sub-tree; gives the bytes of its argument."""
         run, now = self._tree_run, workflow.now()
-        payload = workflow.payload_converter().to_payload(start.inputs)
+        argument = start.inputs if start.kind is Kind.ACTIVITY else self._child_document(start)
+        payload = workflow.payload_converter().to_payload(argument)
         size = len(payload.data)
         if size > limits.MAX_PAYLOAD:
             message = (
-                f"the inputs of '{start.task_id}' take {size:,} bytes; at most"
+                f"the inputs of '{start.unit}' take {size:,} bytes; at most"
                 f" {limits.MAX_PAYLOAD:,} fit into history. Pass a reference instead"
             )
-            run.refused(start.task_id, message, ErrorType.PAYLOAD_TOO_LARGE, now)
+            run.refused(start.unit, message, ErrorType.PAYLOAD_TOO_LARGE, now)
             return 0
-        task = run.tasks[start.task_id]
-        options = cast("ActivityOptions", self._options).of(task)
-        handle = workflow.start_activity(
-            task.executor_id, RawValue(payload), result_type=RawValue, **options
-        )
-        handle.add_done_callback(lambda done: self._ended(task.id, done))
-        self._handles[task.id] = handle
-        run.began(task.id, now)
+        begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
+        handle = begin(start, RawValue(payload))
+        handle.add_done_callback(lambda done: self._ended(start.unit, done))
+        self._handles[start.unit] = handle
+        run.began(start.unit, now)
         return size
 
-    def _sleep(self, start: Start) -> None:
-        left = max(cast("Any", start.until) - workflow.now(), timedelta(0))
-        title = summary(start.task_id, self._tree_run.tasks[start.task_id].title)
-        timer = asyncio.create_task(workflow.sleep(left, summary=title))
-        timer.add_done_callback(lambda done: self._ended(start.task_id, done))
-        self._timers[start.task_id] = timer
+    def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+        options = self._work_options.activity(start)
+        return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
+
+    def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+        options = self._work_options.subtree(start)
+        child = workflow.execute_child_workflow(
+            WORKFLOW_TYPE, argument, result_type=dict[str, Any], **options
+        )
+        return asyncio.create_task(child)
+
+    def _child_document(self, start: Start) -> dict[str, Any]:
+        plan = self._tree_run.plan
+        tree = cast("TaskTree", self._tree_run.tasks[start.task_id].tree)
+        description = Description.model_validate(self._engine["description"])
+        return child_document(tree, start.inputs, plan.tree.user_id, description)
+
+    def _set_timer(self, task_id: TaskId) -> None:
+        """Wake a wait that has an end; one that waits for a person may have none."""
+        until = self._tree_run.waits[task_id].until
+        if until is None:
+            return
+        left = max(until - workflow.now(), timedelta(0))
+        label = self._work_options.label(task_id, task_id)
+        timer = asyncio.create_task(workflow.sleep(left, summary=label))
+        timer.add_done_callback(lambda done: self._ended(task_id, done))
+        self._timers[task_id] = timer
 
     # --- what comes in
 
-    def _ended(self, task_id: TaskId, done: asyncio.Task[Any]) -> None:
+    def _ended(self, unit: str, done: asyncio.Task[Any]) -> None:
         """Note an end and wake the loop, where an error of ours is not swallowed."""
-        self._news.append((task_id, done))
+        self._news.append((unit, done))
         self._wake_up()
 
     def _take_in(self) -> None:
         while self._news:
-            task_id, done = self._news.popleft()
-            if self._timers.pop(task_id, None) is None:
-                del self._handles[task_id]
-                self._take_in_activity(task_id, done)
+            unit, done = self._news.popleft()
+            if self._timers.pop(unit, None) is None:
+                del self._handles[unit]
+                self._tree_run.ended(unit, self._outcome(unit, done), workflow.now())
             elif not done.cancelled():
-                self._tree_run.woke(task_id, workflow.now())
+                self._tree_run.woke(unit, workflow.now())
 
-    def _take_in_activity(self, task_id: TaskId, done: asyncio.Task[Any]) -> None:
-        run, now = self._tree_run, workflow.now()
+    def _outcome(self, unit: str, done: asyncio.Task[Any]) -> Outcome:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if self._tree_run.plan.is_subtree(unit):
+            return child_outcome(unit, None if error else done.result(), error)
         if error is None:
-            outcome = answer_outcome(done.result().payload, workflow.payload_converter())
-        else:
-            outcome = failure_outcome(error, run.plan.activities[task_id])
-        run.ended(task_id, outcome, now)
+            return answer_outcome(done.result().payload, workflow.payload_converter())
+        return failure_outcome(error, self._tree_run.plan.policy(unit))
 
     def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -216,17 +306,17 @@ class TaskTreeWorkflow:
 
     def _interrupt(self) -> None:
         """Cancel what runs, after the tree has been closed."""
-        while (task_id := self._tree_run.next_interrupt()) is not None:
-            if task_id in self._handles:
-                self._handles[task_id].cancel()
-            elif task_id in self._timers:
-                self._timers[task_id].cancel()
+        while (unit := self._tree_run.next_interrupt()) is not None:
+            if unit in self._handles:
+                self._handles[unit].cancel()
+            elif unit in self._timers:
+                self._timers[unit].cancel()
 
     # --- handing over to a fresh run
 
     def _holding(self) -> bool:
         """Hold back starts when the history is due to be left, and leave it once nothing runs."""
-        if self._tree_run.is_finished:
+        if self._tree_run.is_drained:
             return False
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
@@ -284,7 +374,9 @@ class TaskTreeWorkflow:
 def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     """Split the engine's part from the document and check the rest."""
     engine: dict[str, Any] = {}
-    if workflow.info().continued_run_id:  # else whoever started it has no business there
+    info = workflow.info()
+    inside = info.parent is not None and info.workflow_id.startswith(f"{info.parent.workflow_id}/")
+    if info.continued_run_id or inside:  # else whoever started it has no business there
         document, engine = without_engine(document)
     return engine, load(document)
 

@@ -16,9 +16,10 @@ from regrow.core.loading import load
 from regrow.core.models import Policy, TaskTree
 from regrow.core.outcome import Outcome, outcome_of
 from regrow.core.problems import InvalidTree, path_text
+from regrow.core.record import Start
 from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import tree_result
-from regrow.core.run import Start, TreeRun
+from regrow.core.run import TreeRun
 from regrow.core.wire import Status
 
 Document = dict[str, Any]
@@ -127,16 +128,16 @@ def start_all(run: TreeRun, limit: int = 10**6) -> list[Start]:
     starts: list[Start] = []
     while len(starts) < limit and (start := run.next_start(clock(run))) is not None:
         starts.append(start)
-        if start.until is None:
-            run.began(start.task_id, clock(run))
+        if start.wait is None:
+            run.began(start.unit, clock(run))
         else:
-            run.napping(start, clock(run))
+            run.waiting(start, clock(run))
     return starts
 
 
 def settle(run: TreeRun, task_id: str, answer: Any = None) -> None:
     """End what runs: a sleep wakes, an activity answers or fails."""
-    if task_id in run.sleeping:
+    if task_id in run.waits:
         run.woke(task_id, clock(run))
     else:
         outcome = answer if isinstance(answer, Outcome) else outcome_of(answer)

@@ -31,6 +31,7 @@ class Seen:
 
     inputs: Mapping[str, Json] = field(default_factory=lambda: {"url": "x", "list": [1, 2]})
     tree: Mapping[str, Json] = field(default_factory=lambda: {"id": "run", "name": "tree"})
+    local: Mapping[str, Json] = field(default_factory=dict[str, Json])
     asked: list[str] = field(default_factory=list[str])
 
     def task_view(self, task_id: str) -> dict[str, Json]:
@@ -287,7 +288,7 @@ def reading(expression: str, *dependencies: str, **head: Any) -> Document:
     [
         (reading("input.x"), "'input' is not one of inputs, tasks, tree; did you mean 'inputs'?"),
         (reading("zzz"), "'zzz' is not one of inputs, tasks, tree"),
-        (reading("item"), "'item' is not one of inputs, tasks, tree"),
+        (reading("item"), "'item' means something only in the inputs of a task with for_each"),
         (reading("inputs.x"), "the tree declares no input 'x'"),
         (
             reading("inputs.nmae", inputs={"name": 1}),

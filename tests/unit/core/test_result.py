@@ -155,6 +155,7 @@ def test_output_expression_that_fails_fails_the_tree(script: Document, status: s
 def test_cancelled_tree_stays_cancelled_though_an_output_fails() -> None:
     run = begin(tree_of(task("a"), outputs={"x": "text ${{ tasks.a.result }}"}))
     run.cancel("", NOW)
+    start_all(run)
 
     result = tree_result(run)
 

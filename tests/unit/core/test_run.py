@@ -299,6 +299,7 @@ def test_task_that_cannot_be_started_is_refused_by_name() -> None:
     assert run.next_start(NOW)
 
     run.refused("a", "too large", ErrorType.PAYLOAD_TOO_LARGE, NOW)
+    assert start_all(run) == []
 
     assert statuses(run) == {"a": "failed", "b": "skipped"}
     assert run.records["a"].outcome == Outcome(
@@ -336,6 +337,7 @@ def test_first_untolerated_failure_cancels_everything_unsettled() -> None:
     assert [run.next_interrupt() for _ in range(3)] == ["busy", "nap", None]
     assert run.status is Status.IN_PROGRESS
     settle(run, "busy", CANCELLED)
+    assert start_all(run) == []
     assert run.status is Status.FAILED
     because = {
         "reason": "on_failure",
@@ -436,6 +438,7 @@ def test_cancel_before_anything_has_started_cancels_everything() -> None:
 
     run.cancel("", NOW)
 
+    assert start_all(run) == []
     assert {*statuses(run).values()} == {"cancelled"}
     assert (run.is_finished, run.status) == (True, Status.CANCELLED)
 
@@ -494,7 +497,8 @@ def test_giving_up_fails_the_tree_for_no_tasks_fault() -> None:
 def wake_time(**inputs: Any) -> Any:
     start = begin(tree_of(sleep("s", **inputs))).next_start(NOW)
     assert start is not None
-    return start.until
+    assert start.wait is not None
+    return start.wait.until
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,8 @@ def halfway(tree: TaskTree, script: Script, ends: int) -> TreeRun:
         start = run.next_start(clock(run))
         if start is None:
             break
-        if start.until is not None:
-            run.napping(start, clock(run))
+        if start.wait is not None:
+            run.waiting(start, clock(run))
             continue
         run.began(start.task_id, clock(run))
         settle(run, start.task_id, script.get(start.task_id, start.task_id))
@@ -292,7 +292,7 @@ def test_sleep_keeps_its_hour_and_is_not_begun_again() -> None:
 
     fresh = continued(run)
 
-    assert fresh.sleeping == run.sleeping == {"nap": NOW + timedelta(hours=1)}
+    assert fresh.waits == run.waits
     assert fresh.records["nap"].started_at == NOW
     assert start_all(fresh) == []
     settle(fresh, "nap")

@@ -1,0 +1,68 @@
+"""A sub-tree seen from the task that runs it: the document it is given, and how its end is read."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from regrow.core.models import Json, TaskTree
+from regrow.core.outcome import Outcome, failed, short_error
+from regrow.core.resolve import Description, executor_ids
+from regrow.core.wire import ENGINE_KEY, ErrorType, Status
+
+
+def child_document(
+    tree: TaskTree, inputs: Mapping[str, Json], user_id: str | None, description: Description
+) -> dict[str, Any]:
+    """Give the argument of the child workflow: its document, and what is known of executors."""
+    ids = executor_ids(tree)
+    executors, unknown = description.executors, description.unknown
+    known = Description(
+        engine_version=description.engine_version,
+        executors={name: executors[name] for name in ids if name in executors},
+        unknown={name: unknown[name] for name in ids if name in unknown},
+    )
+    document = tree.as_document()
+    if tree.inputs:
+        document["inputs"] = {**tree.inputs, **inputs}
+    if user_id is not None:
+        document["user_id"] = user_id
+    return {**document, ENGINE_KEY: {"description": known.model_dump(mode="json")}}
+
+
+def subtree_outcome(unit: str, result: Mapping[str, Any]) -> Outcome:
+    """Read the `TreeResult` of a sub-tree; `unit` is the task or item that ran it."""
+    about: dict[str, Json] = {"tree_id": result["tree_id"], "counts": result["counts"]}
+    if result["status"] == Status.FAILED:
+        path, error, error_type = _first_failure(unit, result)
+        about |= {"failed_task": path, "failed_with": error_type}
+        return Outcome(
+            Status.FAILED,
+            error=short_error(f"{path}: {error}"),
+            error_type=ErrorType.SUBTREE_FAILED,
+            metadata=about,
+            attempts=1,
+        )
+    if omitted := result.get("outputs_omitted"):
+        message = (
+            f"the outputs of '{unit}' are too large to be passed on ({', '.join(omitted)});"
+            " let its tasks return references, or name smaller `outputs`"
+        )
+        return failed(message, ErrorType.PAYLOAD_TOO_LARGE, attempts=1)
+    return Outcome(Status.COMPLETED, dict(result["outputs"]), metadata=about, attempts=1)
+
+
+def _first_failure(unit: str, result: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    """Give the path, error and type of the first task that failed untolerated."""
+    failures = [
+        (task_id, entry)
+        for task_id, entry in result["tasks"].items()
+        if entry["status"] == Status.FAILED and not entry.get("tolerated")
+    ]
+    own = [item for item in failures if item[1]["error_type"] != ErrorType.GROUP_FAILED]
+    for task_id, entry in own or failures:
+        error, inner = str(entry["error"]), cast("dict[str, Any]", entry.get("metadata") or {})
+        deeper = inner.get("failed_task")
+        if entry["error_type"] == ErrorType.SUBTREE_FAILED and deeper:
+            text = error.removeprefix(f"{deeper}: ")
+            return f"{unit}/{deeper}", text, inner.get("failed_with")
+        return f"{unit}/{task_id}", error, entry["error_type"]
+    return unit, str(result.get("error") or "a task inside was cancelled"), None

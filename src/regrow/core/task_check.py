@@ -1,0 +1,47 @@
+"""What is wrong with one task whose fields are sound, each by itself."""
+
+from collections.abc import Iterator
+
+from regrow.core.models import Task, TreeHead
+from regrow.core.problems import Path, Problem, suggestion
+from regrow.core.wire import NATIVE_EXECUTORS, TREE
+
+
+def task_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Problem]:
+    """Find fields that contradict each other: maps, sub-trees, compensations."""
+    yield from _map_problems(task, path)
+    yield from _subtree_problems(head, task, path)
+    undo = task.compensate
+    if undo is not None and undo.executor in NATIVE_EXECUTORS:
+        message = f"'{undo.executor}' is run by the workflow itself and undoes nothing"
+        yield Problem("compensate", (*path, "compensate", "executor"), message)
+
+
+def _map_problems(task: Task, path: Path) -> Iterator[Problem]:
+    native = task.executor in NATIVE_EXECUTORS and task.executor != TREE
+    if task.for_each is not None and native:
+        message = f"a map runs executors and sub-trees; put '{task.executor}' into a sub-tree"
+        yield Problem("for_each", (*path, "for_each"), message)
+    for field in ("max_in_flight", "tolerate"):
+        if task.for_each is None and field in task.model_fields_set:
+            message = f"'{field}' of a task is for its items; it has no for_each"
+            yield Problem("for_each", (*path, field), message)
+
+
+def _subtree_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Problem]:
+    tree = task.tree
+    if tree is None:
+        return
+    if task.executor != TREE:
+        message = f"a task with a sub-tree has the executor 'tree', not '{task.executor}'"
+        yield Problem("tree", (*path, "executor"), message)
+    if task.task_queue is not None:
+        message = "a sub-tree has no task queue of its own; give one to the tasks inside"
+        yield Problem("tree", (*path, "task_queue"), message)
+    if tree.user_id not in (None, head.user_id):
+        message = f"user_id '{tree.user_id}' inside a tree of '{head.user_id}'; one tree, one user"
+        yield Problem("user_id", (*path, "tree", "user_id"), message)
+    for key in task.inputs:
+        if key not in tree.inputs:
+            message = f"the sub-tree declares no input '{key}'{suggestion(key, tree.inputs)}"
+            yield Problem("unknown_input", (*path, "inputs", key), message)
