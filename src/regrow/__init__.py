@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from regrow.client import ServerUnreachable, TreeCancelled, TreeClient, TreeFailed, TreeHandle
     from regrow.core.loading import load
-    from regrow.core.models import Dependency, Policy, RetryPolicy, Task, TaskTree
+    from regrow.core.models import Compensation, Dependency, Policy, RetryPolicy, Task, TaskTree
     from regrow.core.problems import InvalidTree
+    from regrow.core.requests import RequestRefused
     from regrow.core.result import TaskResult, TreeResult
+    from regrow.core.script import approves, fails, hangs, rejects, returns, sends
+    from regrow.core.simulate import simulate
     from regrow.core.wire import Status
     from regrow.executors import BaseTask, TaskContext, TaskError, executor_register
 
@@ -32,13 +35,24 @@ _EXPORTS: Final = {
     "Policy": "regrow.core.models",
     "ServerUnreachable": "regrow.client",
     "load": "regrow.core.loading",
+    "simulate": "regrow.core.simulate",
+    "approves": "regrow.core.script",
+    "fails": "regrow.core.script",
+    "hangs": "regrow.core.script",
+    "rejects": "regrow.core.script",
+    "returns": "regrow.core.script",
+    "sends": "regrow.core.script",
+    "Compensation": "regrow.core.models",
+    "RequestRefused": "regrow.core.requests",
 }
 
 __all__ = [
     "BaseTask",
+    "Compensation",
     "Dependency",
     "InvalidTree",
     "Policy",
+    "RequestRefused",
     "RetryPolicy",
     "ServerUnreachable",
     "Status",
@@ -52,8 +66,15 @@ __all__ = [
     "TreeFailed",
     "TreeHandle",
     "TreeResult",
+    "approves",
     "executor_register",
+    "fails",
+    "hangs",
     "load",
+    "rejects",
+    "returns",
+    "sends",
+    "simulate",
 ]
 
 

@@ -20,13 +20,27 @@ from temporalio.worker import Replayer
 
 from regrow.activities.catalogue import BUILT_IN
 from regrow.client.tree_client import TreeClient
+from regrow.core.script import approves, fails, hangs, rejects, returns, sends
+from regrow.core.simulate import simulate
 from regrow.embedded import EmbeddedServerError, embedded_server
 from regrow.executors import Registry
 from regrow.plugin import RegrowPlugin
 from regrow.settings import Settings, load_settings
 from regrow.worker import running_worker
 
-__all__ = ["assert_replays", "test_server_binary", "tree_env", "worker_env"]
+__all__ = [
+    "approves",
+    "assert_replays",
+    "fails",
+    "hangs",
+    "rejects",
+    "returns",
+    "sends",
+    "simulate",
+    "test_server_binary",
+    "tree_env",
+    "worker_env",
+]
 
 
 @asynccontextmanager

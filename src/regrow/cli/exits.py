@@ -6,7 +6,7 @@ from typing import Final
 
 from rich.console import Console
 
-from regrow.client import TreeError
+from regrow.client import RequestRefused, TreeError
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.wire import Status
 from regrow.executors import ExecutorErrors
@@ -53,7 +53,7 @@ def explain(error: Exception) -> ExitCode | None:
     if isinstance(error, InvalidSettings):
         _list("the settings cannot be used", error.problems)
         return ExitCode.ERROR
-    if isinstance(error, TreeError):
+    if isinstance(error, TreeError | RequestRefused):
         say(f"error: {error}")
         return ExitCode.ERROR
     if isinstance(error, OSError):
@@ -66,7 +66,8 @@ def explain(error: Exception) -> ExitCode | None:
 def show_problems(problems: Sequence[Problem], file: str | None = None) -> None:
     """Print problems as `FILE:LINE:COL: path: message`, which editors and terminals can follow."""
     for problem in problems[:MOST_PROBLEMS]:
-        place = f"{file}:" if file else ""
+        where = problem.file or file
+        place = f"{where}:" if where else ""
         if problem.line is not None:
             place += f"{problem.line}:{problem.column}:"
         say(f"{place} {problem}".strip())

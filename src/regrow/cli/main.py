@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from regrow.cli import hosts, trees
+from regrow.cli import hosts, simulation, steering, trees
 from regrow.cli.commands import as_command
 from regrow.cli.exits import ExitCode
 
@@ -23,7 +23,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, function in {**trees.COMMANDS, **hosts.COMMANDS}.items():
+_COMMANDS = {
+    **trees.COMMANDS,
+    **steering.COMMANDS,
+    **simulation.COMMANDS,
+    **hosts.COMMANDS,
+}
+for name, function in _COMMANDS.items():
     app.command(name)(as_command(function))
 
 

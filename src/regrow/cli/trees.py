@@ -102,7 +102,7 @@ def start(
 
     The same id with the same document attaches to the tree there is.
     """
-    _, tree = _read(file, inputs or ())
+    tree = read_tree(file, inputs or ())
     if tree is None:
         return ExitCode.INVALID
 
@@ -248,6 +248,11 @@ def _summary_json(tree: TreeSummary) -> dict[str, Any]:
         "started_at": tree.started_at.isoformat(),
         "finished_at": tree.finished_at.isoformat() if tree.finished_at else None,
     }
+
+
+def read_tree(file: str, settings: Sequence[str]) -> TaskTree | None:
+    """Read and check a file; what is wrong has been printed when there is no tree."""
+    return _read(file, settings)[1]
 
 
 def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree | None]:

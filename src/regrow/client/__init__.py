@@ -13,11 +13,13 @@ from regrow.client.errors import (
 from regrow.client.fold import Change, Fold
 from regrow.client.tree_client import TreeClient, TreeSummary
 from regrow.client.tree_handle import TreeHandle
+from regrow.core.requests import RequestRefused
 
 __all__ = [
     "Change",
     "Document",
     "Fold",
+    "RequestRefused",
     "ServerUnreachable",
     "TreeCancelled",
     "TreeClient",

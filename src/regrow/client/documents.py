@@ -1,123 +1,154 @@
-"""Trees in files, with the line and column of every problem.
+"""Trees in files, with the file, line and column of every problem.
 
-Files come from outside, so their size is limited before they are parsed.
+A sub-tree may stand in a file of its own: `tree: features.yaml` is read here and takes the place
+of its name, so that what is checked, started and recorded is one whole document.
 """
 
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, cast
 
-from regrow.client.yaml_text import MAX_YAML_BYTES, Places, parse_yaml
+from regrow.client.files import MAX_JSON_BYTES, STDIN, File, read_file
+from regrow.client.yaml_text import MAX_YAML_BYTES, Places
 from regrow.core.limits import MIB
-from regrow.core.loading import load
+from regrow.core.loading import as_id, load
 from regrow.core.models import TaskTree
-from regrow.core.problems import InvalidTree, Problem
+from regrow.core.problems import InvalidTree, Problem, within
+from regrow.core.problems import Path as Place
 
-MAX_JSON_BYTES: Final = 16 * MIB
-STDIN: Final = "-"
+_TREE: Final = "tree"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file: its plain value, and its text for finding places in it."""
+    """A tree's file and the files of its sub-trees, read but not checked."""
 
-    name: str
-    """The file as it was given, for messages."""
-    stem: str
+    file: File
     value: Any
-    text: str
+    """The whole, with every included file in its place."""
+    parts: dict[Place, File] = field(default_factory=dict[Place, File])
+    """The included files, by where they stand in the whole."""
+
+    @property
+    def name(self) -> str:
+        """The file as it was given."""
+        return self.file.name
 
     def tree(self) -> TaskTree:
         """Check it; raises `InvalidTree` whose problems have a line and a column."""
         try:
-            return load(self.value, name=self.stem)
+            return load(self.value, name=self.file.stem)
         except InvalidTree as error:
             raise InvalidTree(self.place(error.problems)) from None
 
     def place(self, problems: Sequence[Problem]) -> list[Problem]:
-        """Add line and column, and sort by them; over 1 MiB that would take minutes."""
-        if len(self.text) > MAX_YAML_BYTES:
-            return list(problems)
-        places = Places(self.text)
-        placed = [
-            problem if problem.line is not None else problem.at(*places.of(problem.path))
-            for problem in problems
-        ]
-        return sorted(placed, key=lambda problem: (problem.line or 0, problem.column or 0))
+        """Add file, line and column, and sort by them; over 1 MiB that would take minutes."""
+        placed: list[Problem] = []
+        for at, inside in self._by_file(problems):
+            file = self.parts.get(at, self.file)
+            small = len(file.text) <= MAX_YAML_BYTES
+            placed += _placed(inside, file, at) if small else inside
+        return placed
+
+    def _by_file(self, problems: Sequence[Problem]) -> Iterator[tuple[Place, list[Problem]]]:
+        innermost_first = sorted(self.parts, key=len, reverse=True)
+        found: dict[Place, list[Problem]] = {}
+        for problem in problems:
+            around = (at for at in innermost_first if problem.path[: len(at)] == at)
+            found.setdefault(next(around, ()), []).append(problem)
+        for at in [(), *self.parts]:
+            if at in found:
+                yield at, found[at]
 
 
 def read_document(path: str | Path) -> Document:
-    """Read a file, or standard input for `-`.
+    """Read a tree from a file, or from standard input for `-`, with the files it includes.
 
-    Raises `InvalidTree` for what cannot be parsed and OSError for what cannot be read.
+    Raises `InvalidTree` for what cannot be parsed or included, and OSError for what cannot be read.
     """
-    name = str(path)
-    data = _read_limited(name)
-    stem = "tree" if name == STDIN else Path(name).stem
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        _refuse("encoding", f"the file is not UTF-8: {error.reason} at byte {error.start}")
-    is_json = name.endswith(".json") or (name == STDIN and text.lstrip()[:1] in ("{", "["))
-    value = _parse_json(text) if is_json else parse_yaml(text)
-    return Document(name, stem, value, text)
+    file = read_file(str(path))
+    includes = _Includes(file)
+    includes.fill(file.value, (), (file,))
+    document = Document(file, file.value, includes.parts)
+    if includes.problems:
+        raise InvalidTree(document.place(includes.problems))
+    return document
 
 
-def _read_limited(name: str) -> bytes:
-    most = MAX_YAML_BYTES if name.endswith((".yaml", ".yml")) else MAX_JSON_BYTES
-    if name == STDIN:
-        data = sys.stdin.buffer.read(most + 1)
-    else:
-        with Path(name).open("rb") as file:
-            data = file.read(most + 1)
-    if len(data) > most:
-        _refuse("too_large", f"the file is larger than {most // MIB} MiB")
-    return data
+class _Includes:
+    """Puts files in the place of their names, none of them outside the first one's directory."""
 
+    def __init__(self, top: File) -> None:
+        self.parts: dict[Place, File] = {}
+        self.problems: list[Problem] = []
+        self._root = None if top.name == STDIN else Path(top.name).resolve().parent
+        self._bytes = len(top.text)
 
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        message = f"not JSON: {error.msg}"
-        raise InvalidTree([Problem("syntax", (), message, error.lineno, error.colno)]) from None
-    except _RepeatedKeyError as error:
-        raise InvalidTree([_repeated_key(text, str(error))]) from None
-    except RecursionError:
-        _refuse("too_deep", "nested too deep")
-    except ValueError as error:
-        _refuse("number", str(error))
+    def fill(self, tree: Any, place: Place, chain: tuple[File, ...]) -> None:
+        """Fill in what a tree names; `chain` is the files around it, the innermost last."""
+        inside: Any = cast("dict[str, Any]", tree).get("tasks") if isinstance(tree, dict) else tree
+        where = (*place, "tasks") if isinstance(tree, dict) else place
+        rest = _tasks(inside, where)
+        for task, at in rest:  # grows while it is read
+            rest += _tasks(task.get("children"), (*at, "children"))
+            here = (*at, _TREE)
+            subtree = task.get(_TREE)
+            if isinstance(subtree, str):
+                self._include(task, subtree, here, chain)
+            elif subtree is not None:
+                self.fill(subtree, here, chain)
 
-
-class _RepeatedKeyError(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping = dict(pairs)
-    if len(mapping) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
-    return mapping
-
-
-def _repeated_key(text: str, key: str) -> Problem:
-    """Let the YAML reader, which knows places, find the key that JSON's reader only names."""
-    message = f"the key '{key}' is written twice"
-    if len(text) <= MAX_YAML_BYTES:
+    def _include(self, task: dict[str, Any], name: str, at: Place, chain: tuple[File, ...]) -> None:
         try:
-            parse_yaml(text)
+            file = self._read(name, chain)
         except InvalidTree as error:
-            return error.problems[0]
-    return Problem("duplicate_key", (key,), message)
+            self.problems += within(at, error.problems)
+            return
+        self.parts[at] = file
+        tree: Any = file.value
+        if isinstance(tree, dict):
+            cast("dict[str, Any]", tree).setdefault("name", as_id(file.stem))
+        task[_TREE] = tree
+        self.fill(tree, at, (*chain, file))
+
+    def _read(self, name: str, chain: tuple[File, ...]) -> File:
+        if self._root is None:
+            raise _refusal(name, "a tree from standard input names no files")
+        path = Path(chain[-1].name).parent / name
+        if not path.resolve().is_relative_to(self._root):
+            raise _refusal(name, f"it is outside the directory of {chain[0].name}")
+        if any(Path(file.name).resolve() == path.resolve() for file in chain):
+            raise _refusal(name, "a tree cannot be inside itself")
+        try:
+            file = read_file(str(path))
+        except OSError as error:
+            raise _refusal(name, error.strerror or str(error)) from None
+        except InvalidTree as error:
+            raise InvalidTree(
+                [replace(problem, file=str(path)) for problem in error.problems]
+            ) from None
+        self._bytes += len(file.text)
+        if self._bytes > MAX_JSON_BYTES:
+            raise _refusal(name, f"the files together are larger than {MAX_JSON_BYTES // MIB} MiB")
+        return file
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _tasks(value: Any, where: Place) -> list[tuple[dict[str, Any], Place]]:
+    """Give those that are mappings; what isn't is found wrong when the whole is checked."""
+    tasks = cast("list[Any]", value) if isinstance(value, list) else []
+    return [(task, (*where, at)) for at, task in enumerate(tasks) if isinstance(task, dict)]
 
 
-def _refuse(code: str, message: str) -> NoReturn:
-    raise InvalidTree([Problem(code, (), message)])
+def _refusal(name: str, reason: str) -> InvalidTree:
+    return InvalidTree([Problem("tree", (), f"cannot include '{name}': {reason}")])
+
+
+def _placed(problems: Sequence[Problem], file: File, at: Place) -> list[Problem]:
+    places, name = Places(file.text), file.name if at else None
+    named = [replace(problem, file=problem.file or name) for problem in problems]
+    placed = [
+        problem if problem.line is not None else problem.at(*places.of(problem.path[len(at) :]))
+        for problem in named
+    ]
+    return sorted(placed, key=lambda problem: (problem.line or 0, problem.column or 0))

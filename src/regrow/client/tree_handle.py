@@ -88,7 +88,7 @@ class TreeHandle:
         except RPCError as error:
             raise self._translated(error) from error
 
-    async def approve(  # noqa: PLR0913 - what a person may say, all keywords
+    async def approve(
         self,
         task_id: str,
         *,
@@ -111,11 +111,20 @@ class TreeHandle:
 
     async def _update(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return await self.workflow_handle.execute_update(name, request)
+            handle = cast("WorkflowHandle[Any, dict[str, Any]]", self.workflow_handle)
+            return await handle.execute_update(name, request)  # pyright: ignore[reportUnknownMemberType]  # the SDK's overloads
         except WorkflowUpdateFailedError as error:
             raise RequestRefused(getattr(error.cause, "message", str(error))) from None
         except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND and await self._has_ended():
+                raise RequestRefused(f"'{self.id}' has ended") from None
             raise self._translated(error) from error
+
+    async def _has_ended(self) -> bool:
+        try:
+            return (await self.workflow_handle.describe()).close_time is not None
+        except RPCError:
+            return False
 
     async def follow(self, fold: Fold) -> AsyncIterator[Change]:
         """Like `watch`, into a fold of the caller's, who so sees the whole state at any time."""

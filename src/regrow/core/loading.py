@@ -298,10 +298,10 @@ def _one_user(draft: _Draft) -> None:
 def _default_name(draft: _Draft, name: str | None) -> None:
     if draft.head.get("name") is None:
         first = _valid_id(draft.tasks[0].mapping.get("id")) if draft.tasks else None
-        draft.head["name"] = _as_id(name) or first or "tree"
+        draft.head["name"] = as_id(name) or first or "tree"
 
 
-def _as_id(name: str | None) -> str:
+def as_id(name: str | None) -> str:
     """Turn a file's stem into a name: what the pattern refuses becomes a dash."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name or "").lstrip("_.-")[:64]
 

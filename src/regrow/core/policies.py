@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from regrow.core.models import Policy, RetryPolicy
+from regrow.core.outcome import Answer
 from regrow.core.wire import ErrorType
 
 NEVER_RETRIED: Final = (
@@ -55,6 +56,25 @@ def described_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
 def foreign_policy(tree: Policy, task: Policy) -> Policy:
     """Give the policy of a task on another worker's queue, which nobody described."""
     return merged(_FOREIGN, tree, task)
+
+
+def next_attempt_after(policy: Policy, answer: Answer, attempt: int, spent: float) -> float | None:
+    """Give the seconds until a failed attempt is followed by another, as Temporal counts them.
+
+    None if none follows. `spent` is the seconds since the task was scheduled.
+    """
+    retry = policy.retry
+    if not answer.retryable or answer.error_type in retry.non_retryable_error_types:
+        return None
+    if retry.maximum_attempts and attempt >= retry.maximum_attempts:
+        return None
+    first = (retry.initial_interval or timedelta(seconds=1)).total_seconds()
+    pause = first * (retry.backoff_coefficient or 2) ** (attempt - 1)
+    if retry.maximum_interval is not None:
+        pause = min(pause, max(first, retry.maximum_interval.total_seconds()))
+    pause = pause if answer.retry_after is None else answer.retry_after
+    limit = policy.schedule_to_close_timeout
+    return None if limit is not None and spent + pause >= limit.total_seconds() else pause
 
 
 def says_something(layer: Policy) -> bool:

@@ -27,6 +27,8 @@ class Problem:
     message: str
     line: int | None = None
     column: int | None = None
+    file: str | None = None
+    """The file, where it isn't the one that was given."""
 
     def __str__(self) -> str:
         """Read as `path: message`."""

@@ -1,0 +1,106 @@
+"""Run a tree in memory, to see what it would do."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Final
+
+import typer
+
+from regrow.cli import options as opt
+from regrow.cli.commands import Work
+from regrow.cli.exits import ExitCode, code_of, say
+from regrow.cli.follow import print_json, print_result
+from regrow.cli.trees import read_tree
+from regrow.cli.view import tree_lines
+from regrow.core.models import TaskTree
+from regrow.core.problems import suggestion
+from regrow.core.resolve import executor_ids
+from regrow.core.result import TreeResult
+from regrow.core.script import Act, fails, rejects, returns
+from regrow.core.simulate import simulate
+from regrow.core.wire import APPROVAL, Status, split_unit
+
+_ALL_LINES: Final = 1_000_000
+
+
+def simulate_tree(
+    file: opt.File,
+    inputs: opt.Set = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--result", metavar="TASK=JSON", help="What a task or executor gives; repeatable."
+        ),
+    ] = None,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option("--fail", metavar="TASK", help="A task or executor that fails; repeatable."),
+    ] = None,
+    output: opt.OutputOption = opt.Output.TEXT,
+) -> Work | ExitCode:
+    """Run a tree in memory, without a server or executors, and show how it would end.
+
+    Tasks give null unless --result or --fail says otherwise; approvals approve, or reject if they
+    are to fail. A task in a sub-tree is named by its path, an item of a map by its index.
+
+    Example: regrow simulate tree.yaml --fail enrich --result 'fetch={"active": true}'
+    """
+    tree = read_tree(file, inputs or ())
+    if tree is None:
+        return ExitCode.INVALID
+    script = _script(tree, result or (), fail or ())
+    if script is None:
+        return ExitCode.INVALID
+
+    async def work() -> ExitCode:
+        ended = await simulate(tree, script, tree_id=tree.name)
+        _show(tree, ended, output)
+        return code_of(ended.status)
+
+    return work()
+
+
+def _script(
+    tree: TaskTree, results: Sequence[str], failures: Sequence[str]
+) -> dict[str, Act] | None:
+    """Read --result and --fail; what is wrong has been printed when there is no script."""
+    script: dict[str, Act] = {}
+    for name in failures:
+        approval = any(task.id == name and task.executor_id == APPROVAL for task in tree.tasks)
+        script[name] = rejects(note="simulated") if approval else fails("simulated failure")
+    for setting in results:
+        name, _, text = setting.partition("=")
+        try:
+            script[name] = returns(json.loads(text))
+        except ValueError as error:
+            say(f"error: --result {setting}: write TASK=JSON: {error}")
+            return None
+    unknown = [name for name in script if not _is_known(tree, name)]
+    for name in unknown:
+        ids = [task.id for task in tree.tasks]
+        say(f"error: the tree has no task or executor '{name}'{suggestion(name, ids)}")
+    return None if unknown else script
+
+
+def _is_known(tree: TaskTree, name: str) -> bool:
+    """Tell whether something runs under this name, be it a task, an item or a path."""
+    first, _, rest = name.partition("/")
+    task_id, _ = split_unit(first)
+    found = next((task for task in tree.tasks if task.id == task_id), None)
+    if rest:
+        return found is not None and found.tree is not None and _is_known(found.tree, rest)
+    return found is not None or name in executor_ids(tree)
+
+
+def _show(tree: TaskTree, ended: TreeResult, output: opt.Output) -> None:
+    if output is not opt.Output.TEXT:
+        print_json(ended.model_dump(mode="json"))
+        return
+    for line in tree_lines(tree, ended, height=_ALL_LINES):
+        say(line.plain)
+    if ended.status is Status.IN_PROGRESS:
+        say("nothing more happens by itself: something waits for a person")
+    print_result(ended, output, pictured=True)
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {"simulate": simulate_tree}

@@ -1,0 +1,290 @@
+"""Run a tree in memory: the same rules, scripted executors, and a clock that jumps.
+
+    result = await simulate(tree, {"enrich": fails(), "report": returns(1)})
+    assert result.tasks["report"].status is Status.COMPLETED
+
+Nothing is started and no time passes: sleeps, timeouts and retries move a clock of their own. What
+only real executors and a real server show belongs into a test with `regrow.testing.tree_env`.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from typing import Any, Final, cast
+
+from regrow.core.graph import children_of, may_be_group
+from regrow.core.loading import load, with_inputs
+from regrow.core.models import Json, Policy, TaskTree
+from regrow.core.outcome import Answer, Outcome, read_answer, short_error
+from regrow.core.policies import next_attempt_after
+from regrow.core.record import Kind, Start
+from regrow.core.resolve import Description, Unknown, executor_ids, resolve
+from regrow.core.result import TreeResult, moment, tree_result
+from regrow.core.run import TreeRun
+from regrow.core.script import Act, Script
+from regrow.core.subtree import child_document, subtree_outcome
+from regrow.core.waits import Verdict
+from regrow.core.wire import COMPENSATE, ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, ErrorType, Status
+
+BEGINNING: Final = datetime(2030, 1, 1, tzinfo=UTC)
+"""When every simulation begins."""
+
+_MOST_ATTEMPTS: Final = 1_000
+_CANCELLED: Final = Outcome(Status.CANCELLED, error="cancelled", attempts=None)
+
+
+async def simulate(
+    tree: object,
+    script: Script | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    tree_id: str = "tree",
+    cancel_after: float | None = None,
+) -> TreeResult:
+    """Run a tree to its end, or to where it waits for somebody, and give its result.
+
+    `script` says what things do (`returns`, `fails`, `approves`, …, a list of those for one
+    attempt after the other, or a function of the inputs), by task id, by path for what is in
+    sub-trees (`features/clean`), by item (`check[3]`), by `TASK~compensate`, or by executor id.
+    What is not scripted gives null; approvals approve. `cancel_after` is in seconds.
+    Raises `InvalidTree`.
+    """
+    checked = load(tree)
+    if inputs:
+        checked = with_inputs(checked, inputs)
+    simulation = _Simulation(script or {})
+    root = _Tree(simulation, checked, _everything_known(checked), tree_id)
+    if cancel_after is not None:
+        simulation.at(cancel_after, root.cancel)
+    await simulation.run(root)
+    return TreeResult.model_validate(tree_result(root.run))
+
+
+class _Simulation:
+    """The clock, and what happens when."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.now = BEGINNING
+        self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._count = 0
+        self._trees: list[_Tree] = []
+
+    def at(self, seconds: float, happen: Callable[[], None]) -> None:
+        """Let something happen later; at the same moment in the order of the calls."""
+        self._count += 1
+        heappush(self._agenda, (self.now + timedelta(seconds=seconds), self._count, happen))
+
+    def follow(self, tree: "_Tree") -> None:
+        """Look after a tree until it has ended."""
+        self._trees.append(tree)
+
+    async def run(self, root: "_Tree") -> None:
+        """Go from moment to moment until nothing is left that could happen."""
+        self.follow(root)
+        await self._settle()
+        while self._agenda:
+            self.now, _, happen = heappop(self._agenda)
+            happen()
+            await self._settle()
+
+    async def _settle(self) -> None:
+        for tree in self._trees:  # grows while it is read
+            await tree.go_on()
+        self._trees = [tree for tree in self._trees if not tree.run.is_finished]
+
+
+class _Tree:
+    """One tree of a simulation, the whole one or one inside."""
+
+    def __init__(
+        self,
+        simulation: _Simulation,
+        tree: TaskTree,
+        description: Description,
+        tree_id: str,
+        path: str = "",
+    ) -> None:
+        self.run = TreeRun(resolve(tree, description), tree_id=tree_id)
+        self.on_end: Callable[[dict[str, Any]], None] = lambda _: None
+        self._simulation = simulation
+        self._description = description
+        self._path = path
+        self._running: dict[str, _Tree | None] = {}
+
+    def cancel(self) -> None:
+        """Cancel the tree as a person would."""
+        self.run.cancel("", self._simulation.now)
+
+    async def go_on(self) -> None:
+        """Start what can start and cancel what is to be cancelled, until time has to pass."""
+        if self.run.is_finished:
+            return
+        while (start := self.run.next_start(self._simulation.now)) is not None:
+            await self._begin(start)
+        while (unit := self.run.next_interrupt()) is not None:
+            self._interrupt(unit)
+        if self.run.is_finished:
+            result = tree_result(self.run)
+            self._simulation.at(0, lambda: self.on_end(result))
+
+    async def _begin(self, start: Start) -> None:
+        now = self._simulation.now
+        if start.kind is Kind.WAIT:
+            self.run.waiting(start, now)
+            self._wait(start)
+            return
+        self.run.began(start.unit, now)
+        self._running[start.unit] = None
+        if start.kind is Kind.SUBTREE:
+            self._begin_subtree(start)
+        else:
+            outcome, seconds = await self._execute(start)
+            self._simulation.at(seconds, lambda: self._end(start.unit, outcome))
+
+    def _begin_subtree(self, start: Start) -> None:
+        tree = cast("TaskTree", self.run.tasks[start.task_id].tree)
+        user_id = self.run.plan.tree.user_id
+        document = child_document(tree, start.inputs, user_id, self._description)
+        del document[ENGINE_KEY]
+        child_id = f"{self.run.tree_id}/{start.unit}"
+        path = f"{self._path}{start.unit}/"
+        child = _Tree(self._simulation, load(document), self._description, child_id, path)
+        child.on_end = lambda result: self._end(start.unit, _child_end(start.unit, result))
+        self._running[start.unit] = child
+        self._simulation.follow(child)
+
+    def _end(self, unit: str, outcome: Outcome) -> None:
+        if unit in self._running:  # else it was cancelled before
+            del self._running[unit]
+            self.run.ended(unit, outcome, self._simulation.now)
+
+    def _interrupt(self, unit: str) -> None:
+        child = self._running.get(unit)
+        if child is not None:
+            child.cancel()
+        else:
+            self._simulation.at(0, lambda: self._end(unit, _CANCELLED))
+
+    # --- waits
+
+    def _wait(self, start: Start) -> None:
+        task_id, wait = start.task_id, self.run.waits[start.task_id]
+        now = self._simulation.now
+        act = next(iter(self._acts(start)), Act())
+        if wait.until is not None:
+            left = (wait.until - now).total_seconds()
+            self._simulation.at(left, lambda: self.run.woke(task_id, self._simulation.now))
+        if wait.kind != SLEEP and isinstance(act, Act) and act.seconds is not None:
+            self._simulation.at(act.seconds, lambda: self._answer(task_id, act))
+
+    def _answer(self, task_id: str, act: Act) -> None:
+        now, wait = self._simulation.now, self.run.waits.get(task_id)
+        if wait is None:
+            return
+        if wait.kind == WAIT_FOR_EVENT:
+            self.run.event(cast("str", wait.event), act.value, now)
+        else:
+            verdict = Verdict(act.ok, act.by, act.note, act.value, moment(now))
+            self.run.answered(task_id, verdict, now)
+
+    # --- executors
+
+    async def _execute(self, start: Start) -> tuple[Outcome, float]:
+        """Give how a task ends after all its attempts, and how many seconds that takes."""
+        policy, acts = self.run.plan.policy(start.unit), self._acts(start)
+        spent = 0.0
+        for attempt in range(1, _MOST_ATTEMPTS + 1):
+            act = acts[min(attempt, len(acts)) - 1] if acts else Act()
+            answer, seconds = await _answer_of(act, dict(start.inputs), policy)
+            spent += seconds
+            pause = None if answer.ok else next_attempt_after(policy, answer, attempt, spent)
+            if pause is None:
+                return _outcome(answer, attempt), spent
+            spent += pause
+        message = f"'{start.unit}' was tried {_MOST_ATTEMPTS:,} times without an end"
+        raise RuntimeError(message)
+
+    def _acts(self, start: Start) -> Sequence[Act | Callable[..., Any]]:
+        script = self._simulation.script
+        for key in self._keys(start):
+            if key in script:
+                found = script[key]
+                return [found] if isinstance(found, Act) or callable(found) else found
+        return []
+
+    def _keys(self, start: Start) -> Iterator[str]:
+        """Give the names under which something may be scripted, the most exact one first."""
+        path = f"{self._path}{start.unit}"
+        yield path
+        if not path.endswith(COMPENSATE):
+            yield f"{self._path}{start.task_id}"
+        yield re.sub(r"\[\d+\]", "", path)
+        yield start.executor
+
+
+async def _answer_of(
+    act: Act | Callable[..., Any], inputs: dict[str, Json], policy: Policy
+) -> tuple[Answer, float]:
+    """Let a scripted executor run once; gives its answer and the seconds it takes."""
+    if not isinstance(act, Act):
+        return await _call(act, inputs), 0
+    limit, seconds = policy.start_to_close_timeout, act.seconds
+    if limit is not None and (seconds is None or seconds > limit.total_seconds()):
+        error = f"start_to_close_timeout of {limit.total_seconds():g}s exceeded"
+        late = Answer(ok=False, error=error, error_type=ErrorType.TIMEOUT, retryable=True)
+        return late, limit.total_seconds()
+    return act.answer(), seconds or 0
+
+
+async def _call(function: Callable[..., Any], inputs: dict[str, Json]) -> Answer:
+    try:
+        value = function(inputs)
+        return read_answer(await value if inspect.isawaitable(value) else value)
+    except Exception as error:  # noqa: BLE001 - an executor may raise anything
+        return Answer(
+            ok=False,
+            error=short_error(str(error)),
+            error_type=str(getattr(error, "error_type", type(error).__name__)),
+            retryable=bool(getattr(error, "retryable", True)),
+        )
+
+
+def _outcome(answer: Answer, attempts: int) -> Outcome:
+    return Outcome(
+        Status.COMPLETED if answer.ok else Status.FAILED,
+        answer.result,
+        answer.error,
+        answer.error_type,
+        answer.metadata,
+        attempts=attempts,
+    )
+
+
+def _child_end(unit: str, result: dict[str, Any]) -> Outcome:
+    cancelled = result["status"] == Status.CANCELLED
+    return _CANCELLED if cancelled else subtree_outcome(unit, result)
+
+
+def _everything_known(tree: TaskTree) -> Description:
+    """Describe a worker that has every executor; what only has children is a group."""
+    groups, named = _only_groups(tree)
+    mere = [name for name in groups if name not in named]
+    known = {name: Policy() for name in executor_ids(tree) if name not in mere}
+    return Description(executors=known, unknown={name: Unknown() for name in mere})
+
+
+def _only_groups(tree: TaskTree) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Give the executor ids of what could be a group, and those of what surely isn't."""
+    children = children_of(tree.tasks)
+    groups: dict[str, bool] = {}
+    named: dict[str, bool] = {}
+    for task in tree.tasks:
+        (groups if may_be_group(task, children) else named)[task.executor_id] = True
+        if task.tree is not None:
+            inner_groups, inner_named = _only_groups(task.tree)
+            groups |= inner_groups
+            named |= inner_named
+    return groups, named
