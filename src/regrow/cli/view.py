@@ -122,7 +122,9 @@ def _note(task: TaskResult, now: datetime) -> str:
     parts: list[str] = []
     if task.started_at:
         parts.append(_duration((task.finished_at or now) - task.started_at))
-    if task.attempts and task.attempts > 1:
+    if "items" in task.metadata:
+        parts.append(f"{task.metadata['completed']} of {task.metadata['items']} items")
+    elif task.attempts and task.attempts > 1:
         parts.append(f"{task.attempts} attempts")
     if task.error:
         parts.append(_one_line(task.error))

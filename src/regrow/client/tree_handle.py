@@ -35,7 +35,7 @@ class TreeHandle:
         *,
         attached: bool = False,
     ) -> None:
-        self._client = client
+        self.client = client
         self._started = started
         self._first_run_id = started.first_execution_run_id if started else None
         self.id = tree_id
@@ -45,7 +45,7 @@ class TreeHandle:
     @property
     def workflow_handle(self) -> WorkflowHandle[Any, Any]:
         """The Temporal handle of the latest run."""
-        return self._client.get_workflow_handle(self.id)
+        return self.client.get_workflow_handle(self.id)
 
     async def result(self) -> TreeResult:
         """Wait for the end and give the result.
@@ -79,7 +79,7 @@ class TreeHandle:
 
     def new_fold(self) -> Fold:
         """Give a fold that reads this tree's history."""
-        return Fold(self.id, self._client.data_converter)
+        return Fold(self.id, self.client.data_converter)
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the tree to cancel; `result` or `watch` tell when it has."""
@@ -145,13 +145,13 @@ class TreeHandle:
     async def _first_run(self) -> str:
         """Find the run that all continuations go back to."""
         if self._first_run_id is None:
-            first = await first_event(self._client, self.id)
+            first = await first_event(self.client, self.id)
             started = first.workflow_execution_started_event_attributes
             self._first_run_id = started.first_execution_run_id
         return self._first_run_id
 
     async def _events(self, run_id: str, *, wait: bool) -> AsyncIterator[HistoryEvent]:
-        handle = self._client.get_workflow_handle(self.id, run_id=run_id)
+        handle = self.client.get_workflow_handle(self.id, run_id=run_id)
         async for event in handle.fetch_history_events(wait_new_event=wait):
             yield event
 
@@ -174,7 +174,7 @@ class TreeHandle:
 
     def _translated(self, error: RPCError) -> Exception:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return TreeNotFound(self.id, self._client.namespace)
+            return TreeNotFound(self.id, self.client.namespace)
         return error
 
 
