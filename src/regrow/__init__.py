@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from regrow.core.problems import InvalidTree
     from regrow.core.requests import RequestRefused
     from regrow.core.result import TaskResult, TreeResult
-    from regrow.core.script import approves, fails, hangs, rejects, returns, sends
+    from regrow.core.script import Trace, approves, fails, hangs, rejects, returns, sends
     from regrow.core.simulate import simulate
     from regrow.core.wire import Status
     from regrow.executors import BaseTask, TaskContext, TaskError, executor_register
@@ -35,6 +35,7 @@ _EXPORTS: Final = {
     "Policy": "regrow.core.models",
     "ServerUnreachable": "regrow.client",
     "load": "regrow.core.loading",
+    "Trace": "regrow.core.script",
     "simulate": "regrow.core.simulate",
     "approves": "regrow.core.script",
     "fails": "regrow.core.script",
@@ -61,6 +62,7 @@ __all__ = [
     "TaskError",
     "TaskResult",
     "TaskTree",
+    "Trace",
     "TreeCancelled",
     "TreeClient",
     "TreeFailed",

@@ -20,7 +20,7 @@ from temporalio.worker import Replayer
 
 from regrow.activities.catalogue import BUILT_IN
 from regrow.client.tree_client import TreeClient
-from regrow.core.script import approves, fails, hangs, rejects, returns, sends
+from regrow.core.script import Trace, approves, fails, hangs, rejects, returns, sends
 from regrow.core.simulate import simulate
 from regrow.embedded import EmbeddedServerError, embedded_server
 from regrow.executors import Registry
@@ -29,6 +29,7 @@ from regrow.settings import Settings, load_settings
 from regrow.worker import running_worker
 
 __all__ = [
+    "Trace",
     "approves",
     "assert_replays",
     "fails",

@@ -8,15 +8,24 @@ Under `on_failure: cancel` the order does matter, so `oracle_cancel` is told the
 tasks were seen to settle: what settled up to the first untolerated failure ends as it would have
 ended anyway, and everything else is cancelled because of that failure.
 
-Not here: maps, sub-trees, approvals, events, compensation, updates by hand, explicit outputs.
+Under `on_failure: wait` everything ends as under `continue`, but a tree that failed is still
+`in_progress`; `oracle_closed` says how it ends when it is then cancelled.
+
+What depends on the order even under `continue` is not said: which items of a map that failed were
+run, and in which order compensations run (`oracle_compensation_order` is told that order).
+
+Times are not said either: approvals carry no `at`; compare with `without_times` of what was seen.
+
+Not here: updates by hand, a sub-tree that fails under its own `on_failure: cancel` or `wait`.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import jmespath
 from jmespath.exceptions import JMESPathError
@@ -28,23 +37,42 @@ if TYPE_CHECKING:
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
 COMPLETED, FAILED, SKIPPED, CANCELLED = "completed", "failed", "skipped", "cancelled"
-GROUP, SLEEP, AGGREGATE = "group", "sleep", "aggregate_results"
-NATIVE = (SLEEP, AGGREGATE)
+IN_PROGRESS = "in_progress"  # only of a tree, under `on_failure: wait`
+GROUP, SLEEP, AGGREGATE, TREE = "group", "sleep", "aggregate_results", "tree"
+APPROVAL, EVENT = "approval", "wait_for_event"
+NATIVE = (SLEEP, AGGREGATE, APPROVAL, EVENT)
 
 BY_DEPENDENCY, BY_CONDITION = "dependency", "condition"
 BY_FAILURE = "on_failure"  # the design names no reason for what `on_failure: cancel` cancels
 SCRIPTED_ERROR = "execution_error"  # §5: a failure that names no error_type
 EXPRESSION_ERROR, GROUP_FAILED = "expression_error", "group_failed"
+MAP_FAILED, TREE_FAILED = "map_failed", "tree_failed"
+REJECTED, TIMEOUT_ERROR = "rejected", "timeout_error"
+
+MOST_ITEMS = 10_000
+MOST_ERRORS = 10  # of a map's failed items, in its metadata
+MAXIMUM_ATTEMPTS = 3  # §5: the library's default
 
 __all__ = [
+    "Approved",
+    "Compensation",
+    "End",
     "EndState",
     "Ended",
     "ImpossibleOrderError",
     "Json",
+    "Rejected",
+    "Script",
     "Scripted",
+    "Sent",
+    "TimedOut",
     "UnfinishableError",
     "oracle",
     "oracle_cancel",
+    "oracle_closed",
+    "oracle_compensation_order",
+    "scripted_for",
+    "without_times",
 ]
 
 
@@ -60,17 +88,97 @@ class _ExpressionError(Exception):
     """A reference or a condition that cannot be evaluated."""
 
 
+# --- What tasks do -----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Scripted:
     """What an executor does when it is run; `value` is the result if `ok`, else the error text."""
 
     ok: bool
     value: Json = None
+    retryable: bool = False
+
+
+@dataclass(frozen=True)
+class Approved:
+    """Somebody approves; a `result` of None is none given."""
+
+    by: str | None = None
+    note: str | None = None
+    result: Json = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Somebody rejects."""
+
+    by: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The event that is waited for arrives."""
+
+    payload: Json = None
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """Nobody approves, no event arrives, until the task's `timeout`."""
+
+
+End: TypeAlias = "Scripted | Approved | Rejected | Sent | TimedOut"
+Script: TypeAlias = "Mapping[str, End | Sequence[Scripted]]"
+"""What each task does. A list is one entry per attempt, and its last one repeats.
+
+The key is the task's id, in sub-trees the path of ids (`features/clean`). A key without the index
+of an item speaks for every item that no key with it (`task[3]`, `features[3]/clean`) speaks for.
+A compensation has the key of its task and `~compensate`.
+"""
+
+_Entry = TypeVar("_Entry")
+
+
+def scripted_for(script: Mapping[str, _Entry], path: str) -> _Entry:
+    """What is scripted for exactly this path, else for one with fewer indexes."""
+    spellings = itertools.product(*(_spellings(segment) for segment in path.split("/")))
+    known = [key for key in map("/".join, spellings) if key in script]
+    if not known:
+        raise KeyError(path)
+    return script[known[0]]
+
+
+def _spellings(segment: str) -> list[str]:
+    return list(dict.fromkeys([segment, re.sub(r"\[\d+\]$", "", segment)]))
+
+
+# --- How it all ends ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """How a compensation ended; `inputs` is what it received, None if it could not be run."""
+
+    status: str
+    result: Json
+    error_type: str | None
+    inputs: dict[str, Json] | None
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one task ended; `inputs` is what an executed plain task received, None if never run."""
+    """How one task ended; `inputs` is what an executed plain task received, None if never run.
+
+    Of a sub-tree `inputs` are those it was given: restricted to the declared ones, without the
+    defaults. Of a map they are None, and `items` has them for each item (None for one that could
+    not be rendered). `items`, `metadata` and the `subtree` of a map are None if the map failed,
+    since then they depend on the order. `metadata` is known of maps and of rejected approvals.
+
+    `error` is None where no rule gives the text (or where it depends on the order), `attempts`
+    where a task is no plain one or was not run.
+    """
 
     status: str
     result: Json
@@ -79,35 +187,68 @@ class Ended:
     because: str | None
     root: str | None
     inputs: dict[str, Json] | None
+    items: list[dict[str, Json] | None] | None = None
+    subtree: EndState | list[EndState | None] | None = None
+    compensation: Compensation | None = None
+    error: str | None = field(default=None, compare=False)
+    attempts: int | None = field(default=None, compare=False)
+    metadata: dict[str, Json] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class EndState:
-    """How the whole tree ended, tasks in document order."""
+    """How the whole tree ended, tasks in document order.
+
+    Outputs whose expression failed are null, and named in `failed_outputs`. A tree `in_progress`
+    has no outputs.
+    """
 
     status: str
     outputs: dict[str, Json]
     tasks: dict[str, Ended]
+    failed_outputs: tuple[str, ...] = ()
+
+    @property
+    def compensations(self) -> dict[str, Compensation]:
+        """Of each compensated task of this tree (sub-trees have their own)."""
+        found = {task_id: ended.compensation for task_id, ended in self.tasks.items()}
+        return {task_id: each for task_id, each in found.items() if each is not None}
 
 
 def oracle(
     document: Mapping[str, Json],
-    script: Mapping[str, Scripted],
+    script: Script,
     *,
     tree_inputs: Mapping[str, Json] | None = None,
     tree_id: str = "tree",
 ) -> EndState:
-    """The one end state of a tree under `on_failure: continue`, whatever the order."""
-    if document.get("on_failure", "continue") != "continue":
+    """The one end state under `on_failure: continue` or `wait`, whatever the order."""
+    tree = _read(document, tree_inputs or {}, tree_id)
+    if tree.on_failure == "cancel":
         message = "the end depends on the order: use oracle_cancel"
         raise ValueError(message)
+    return _end_state(tree, _judge_all(tree, script), script)
+
+
+def oracle_closed(
+    document: Mapping[str, Json],
+    script: Script,
+    *,
+    tree_inputs: Mapping[str, Json] | None = None,
+    tree_id: str = "tree",
+) -> EndState:
+    """How a tree ends that is cancelled when nothing more can run, but failures keep it open."""
     tree = _read(document, tree_inputs or {}, tree_id)
-    return _end_state(tree, _judge_all(tree, script))
+    verdicts = _judge_all(tree, script)
+    if _end_state(tree, verdicts, script).status != IN_PROGRESS:
+        message = "the tree has ended by itself"
+        raise ValueError(message)
+    return _end_state(tree, verdicts, script, cancelled=True)
 
 
 def oracle_cancel(
     document: Mapping[str, Json],
-    script: Mapping[str, Scripted],
+    script: Script,
     observed: Sequence[str],
     *,
     tree_inputs: Mapping[str, Json] | None = None,
@@ -115,19 +256,44 @@ def oracle_cancel(
 ) -> EndState:
     """The end state under `on_failure: cancel`, given the order in which tasks settled.
 
-    `observed` must list every task that was executed, or slept, to its end. Tasks that settle
-    without running (skips, groups, aggregates, failing expressions) may be listed, and then settled
-    where they stand in the list; left out, they settled the moment they could. What stands behind
-    the first untolerated failure doesn't matter.
+    `observed` must list every task that was executed, slept or waited to its end, as must be maps
+    of which an item was run, and sub-trees. Tasks that settle without running (skips, groups,
+    aggregates, failing expressions, empty maps) may be listed, and then settled where they stand in
+    the list; left out, they settled the moment they could. What stands behind the first untolerated
+    failure doesn't matter. Paths of tasks in sub-trees may be there and don't matter either.
     """
     tree = _read(document, tree_inputs or {}, tree_id)
     undisturbed = _judge_all(tree, script)
-    settled, culprit = _until_failure(tree, undisturbed, observed)
+    own = [each for each in observed if "/" not in each]
+    settled, culprit = _until_failure(tree, undisturbed, own)
     if culprit is None:
-        return _end_state(tree, undisturbed)
+        return _end_state(tree, undisturbed, script)
     cut = _Verdict(CANCELLED, reason=BY_FAILURE)
     verdicts = {each: undisturbed[each] if each in settled else cut for each in tree.tasks}
-    return _end_state(tree, verdicts, culprit)
+    return _end_state(tree, verdicts, script, culprit)
+
+
+def oracle_compensation_order(
+    observed_completed: Sequence[str], state: EndState | None = None
+) -> list[str]:
+    """The tasks whose compensations run, in that order, from the order in which tasks completed.
+
+    With the end state, of all that completed only those whose compensation runs.
+    """
+    if state is None:
+        return list(reversed(observed_completed))
+    run = [each for each, its in state.compensations.items() if its.inputs is not None]
+    if missing := [each for each in run if each not in observed_completed]:
+        message = f"compensated, so they must have completed: {', '.join(missing)}"
+        raise ImpossibleOrderError(message)
+    return [each for each in reversed(observed_completed) if each in run]
+
+
+def without_times(value: Json) -> Json:
+    """The same without every key `at`: what the oracle says of approvals, wherever it went."""
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key != "at"}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
 
 
 # --- The document, read once into values -----------------------------------------------------
@@ -149,6 +315,12 @@ class _Task:
     inputs: dict[str, Json]
     when: str | None
     allow_failure: bool
+    is_map: bool
+    for_each: Json
+    tolerate: int | str
+    subtree: dict[str, Json] | None
+    compensate: dict[str, Json] | None
+    maximum_attempts: int | None
 
     @property
     def is_group(self) -> bool:
@@ -160,6 +332,10 @@ class _Tree:
     tasks: dict[str, _Task]
     inputs: dict[str, Json]
     identity: dict[str, Json]  # what expressions see as `tree`
+    outputs: dict[str, Json] | None
+    on_failure: str
+    maximum_attempts: int
+    path: str  # what stands before the ids of its tasks in the script
 
     def above(self, task_id: str) -> list[str]:
         parent = self.tasks[task_id].parent
@@ -177,24 +353,55 @@ class _Tree:
         return self.tasks[task_id].allow_failure or all_optional
 
 
-def _read(document: Mapping[str, Json], overrides: Mapping[str, Json], tree_id: str) -> _Tree:
+def _read(
+    document: Mapping[str, Json],
+    given: Mapping[str, Json],
+    tree_id: str,
+    *,
+    user_id: Json = None,
+    path: str = "",
+) -> _Tree:
     declared = cast("dict[str, Json]", document.get("inputs") or {})
     tasks = [_read_task(raw) for raw in cast("list[dict[str, Json]]", document["tasks"])]
-    identity = {"id": tree_id, "name": document["name"], "user_id": document.get("user_id")}
-    return _Tree({task.id: task for task in tasks}, {**declared, **overrides}, identity)
+    defaults = cast("dict[str, Json]", document.get("defaults") or {})
+    return _Tree(
+        tasks={task.id: task for task in tasks},
+        inputs={**declared, **given},
+        identity={
+            "id": tree_id,
+            "name": document.get("name", tasks[0].id),
+            "user_id": document.get("user_id", user_id),
+        },
+        outputs=cast("dict[str, Json] | None", document.get("outputs")),
+        on_failure=cast("str", document.get("on_failure", "continue")),
+        maximum_attempts=_read_attempts(defaults) or MAXIMUM_ATTEMPTS,
+        path=path,
+    )
 
 
 def _read_task(raw: dict[str, Json]) -> _Task:
     task_id = cast("str", raw["id"])
+    implied = TREE if "tree" in raw else task_id
     return _Task(
         id=task_id,
-        executor=cast("str", raw.get("executor") or task_id),
+        executor=cast("str", raw.get("executor") or implied),
         parent=cast("str | None", raw.get("parent_id")),
         edges=tuple(map(_read_edge, cast("list[Json]", raw.get("dependencies") or []))),
         inputs=cast("dict[str, Json]", raw.get("inputs") or {}),
         when=cast("str | None", raw.get("when")),
         allow_failure=bool(raw.get("allow_failure")),
+        is_map="for_each" in raw,
+        for_each=raw.get("for_each"),
+        tolerate=cast("int | str", raw.get("tolerate", 0)),
+        subtree=cast("dict[str, Json] | None", raw.get("tree")),
+        compensate=cast("dict[str, Json] | None", raw.get("compensate")),
+        maximum_attempts=_read_attempts(raw),
     )
+
+
+def _read_attempts(policies: Mapping[str, Json]) -> int | None:
+    retry = cast("dict[str, Json]", policies.get("retry") or {})
+    return cast("int | None", retry.get("maximum_attempts"))
 
 
 def _read_edge(raw: Json) -> _Edge:
@@ -217,12 +424,18 @@ class _Verdict:
     error_type: str | None = None
     reason: str | None = None
     inputs: dict[str, Json] | None = None
+    said: str | None = None  # the error, where a rule gives its text
+    ran: bool = False  # somebody or something had to end it
+    attempts: int | None = None
+    items: list[dict[str, Json] | None] | None = None
+    subtree: EndState | list[EndState | None] | None = None
+    metadata: dict[str, Json] | None = None
 
 
 _Verdicts: TypeAlias = dict[str, _Verdict]
 
 
-def _judge_all(tree: _Tree, script: Mapping[str, Scripted]) -> _Verdicts:
+def _judge_all(tree: _Tree, script: Script) -> _Verdicts:
     needs = {task.id: _needs(tree, task) for task in tree.tasks.values()}
     verdicts: _Verdicts = {}
     while len(verdicts) < len(tree.tasks):
@@ -246,22 +459,31 @@ def _awaited(tree: _Tree, task: _Task) -> list[str]:
     return [*(edge.id for edge in task.edges), *inside]
 
 
-def _judge(
-    tree: _Tree, task: _Task, verdicts: _Verdicts, script: Mapping[str, Scripted]
-) -> _Verdict:
+def _judge(tree: _Tree, task: _Task, verdicts: _Verdicts, script: Script) -> _Verdict:
     if _blocking(task, verdicts) is not None:
         return _Verdict(SKIPPED, reason=BY_DEPENDENCY)
-    context = _context(tree, verdicts)
     try:
+        context = _context(tree, verdicts)
         if task.when is not None and not _is_true(_evaluate(_bare(task.when), context)):
             return _Verdict(SKIPPED, reason=BY_CONDITION)
-        if task.is_group:
-            return _judge_group(tree, task, verdicts)
-        if task.executor in NATIVE:
-            return _judge_native(task, verdicts, context)
-        return _judge_plain(script[task.id], _received(task, verdicts, context))
+        return _judge_wanted(tree, task, verdicts, script)
     except _ExpressionError as error:
-        return _Verdict(FAILED, error=str(error), error_type=EXPRESSION_ERROR)
+        return _bad_expression(error)
+
+
+def _judge_wanted(tree: _Tree, task: _Task, verdicts: _Verdicts, script: Script) -> _Verdict:
+    if task.is_group:
+        return _judge_group(tree, task, verdicts)
+    if task.executor in NATIVE:
+        return _judge_native(tree, task, verdicts, script)
+    if task.is_map:
+        return _judge_map(tree, task, verdicts, script)
+    received = _received(task, verdicts, _context(tree, verdicts))
+    return _judge_unit(tree, task, received, script, task.id)
+
+
+def _bad_expression(error: _ExpressionError) -> _Verdict:
+    return _Verdict(FAILED, error=str(error), error_type=EXPRESSION_ERROR)
 
 
 def _blocking(task: _Task, verdicts: _Verdicts) -> str | None:
@@ -270,20 +492,246 @@ def _blocking(task: _Task, verdicts: _Verdicts) -> str | None:
     return next((each for each in required if verdicts[each].status != COMPLETED), None)
 
 
+def _judge_unit(
+    tree: _Tree, task: _Task, received: dict[str, Json], script: Script, unit: str
+) -> _Verdict:
+    """A task, or one item of a map, that is run; `unit` is its id, with the index."""
+    if task.subtree is not None:
+        return _judge_subtree(tree, task.subtree, received, script, unit)
+    maximum = task.maximum_attempts or tree.maximum_attempts
+    return _judge_attempts(scripted_for(script, tree.path + unit), maximum, received)
+
+
+def _judge_attempts(
+    scripted: End | Sequence[Scripted], maximum: int, inputs: dict[str, Json]
+) -> _Verdict:
+    entries = [scripted] if isinstance(scripted, Scripted) else list(_all_scripted(scripted))
+    attempts = [entries[min(at, len(entries) - 1)] for at in range(maximum)]
+    final = [at for at, each in enumerate(attempts) if each.ok or not each.retryable]
+    last = final[0] if final else maximum - 1
+    return replace(_judge_plain(attempts[last], inputs), attempts=last + 1)
+
+
+def _all_scripted(entries: object) -> Iterator[Scripted]:
+    for each in cast("Sequence[object]", entries):
+        if not isinstance(each, Scripted):
+            message = f"no end of an executor: {each}"
+            raise TypeError(message)
+        yield each
+
+
 def _judge_plain(scripted: Scripted, inputs: dict[str, Json]) -> _Verdict:
     if scripted.ok:
-        return _Verdict(COMPLETED, result=scripted.value, inputs=inputs)
-    return _Verdict(FAILED, error=scripted.value, error_type=SCRIPTED_ERROR, inputs=inputs)
+        return _Verdict(COMPLETED, result=scripted.value, inputs=inputs, ran=True)
+    return _failed(SCRIPTED_ERROR, cast("str", scripted.value), inputs=inputs)
 
 
-def _judge_native(task: _Task, verdicts: _Verdicts, context: Json) -> _Verdict:
-    _resolve(task.inputs, context)  # only its failure matters here
+def _failed(
+    error_type: str,
+    said: str | None = None,
+    *,
+    inputs: dict[str, Json] | None = None,
+    metadata: dict[str, Json] | None = None,
+) -> _Verdict:
+    """The failure of something that was run."""
+    return _Verdict(
+        FAILED,
+        error=said or f"some text about a {error_type}",
+        error_type=error_type,
+        inputs=inputs,
+        said=said,
+        ran=True,
+        metadata=metadata,
+    )
+
+
+# --- Maps and sub-trees ----------------------------------------------------------------------
+
+
+def _judge_map(tree: _Tree, task: _Task, verdicts: _Verdicts, script: Script) -> _Verdict:
+    items = _items(task, _context(tree, verdicts))
+    ends = [_judge_item(tree, task, verdicts, script, each) for each in enumerate(items)]
+    if sum(end.status == FAILED for end in ends) > _tolerated(task, len(ends)):
+        return _map_failed(task, ends)
+    return _Verdict(
+        COMPLETED,
+        result=[end.result for end in ends],
+        ran=any(end.ran for end in ends),
+        items=[end.inputs for end in ends],
+        subtree=None if task.subtree is None else [cast("EndState", e.subtree) for e in ends],
+        metadata=_map_metadata(ends),
+    )
+
+
+def _items(task: _Task, context: dict[str, Json]) -> list[Json]:
+    each = task.for_each
+    items = _evaluate(_bare(each), context) if isinstance(each, str) else _resolve(each, context)
+    if not isinstance(items, list) or len(items) > MOST_ITEMS:
+        message = "for_each needs a list of at most 10,000 items"
+        raise _ExpressionError(message)
+    return items
+
+
+def _judge_item(
+    tree: _Tree, task: _Task, verdicts: _Verdicts, script: Script, indexed: tuple[int, Json]
+) -> _Verdict:
+    index, item = indexed
+    context = {**_context(tree, verdicts), "item": item, "index": index}
+    try:
+        received = _received(task, verdicts, context)
+    except _ExpressionError as error:
+        return _bad_expression(error)
+    return _judge_unit(tree, task, received, script, f"{task.id}[{index}]")
+
+
+def _tolerated(task: _Task, count: int) -> int:
+    if isinstance(task.tolerate, int):
+        return task.tolerate
+    return int(task.tolerate.removesuffix("%")) * count // 100
+
+
+def _map_failed(task: _Task, ends: Sequence[_Verdict]) -> _Verdict:
+    """With one failure too many all of them are needed to fail the map, so all are seen."""
+    failed = [index for index, end in enumerate(ends) if end.status == FAILED]
+    first = ends[failed[0]].said
+    is_known = first is not None and len(failed) == _tolerated(task, len(ends)) + 1
+    text = f"{len(failed)} of {len(ends)} items failed: item {failed[0]}: {first}"
+    verdict = _failed(MAP_FAILED, text if is_known else None)
+    return replace(verdict, ran=any(end.ran for end in ends))
+
+
+def _map_metadata(ends: Sequence[_Verdict]) -> dict[str, Json]:
+    """Without the error texts that no rule gives: those are null here."""
+    errors: list[Json] = [
+        {"index": index, "error": end.said, "error_type": end.error_type}
+        for index, end in enumerate(ends)
+        if end.status == FAILED
+    ]
+    counts: dict[str, Json] = {
+        "items": len(ends),
+        "completed": len(ends) - len(errors),
+        "failed": len(errors),
+    }
+    return {**counts, "errors": errors[:MOST_ERRORS]} if errors else counts
+
+
+def _judge_subtree(
+    tree: _Tree, document: dict[str, Json], received: dict[str, Json], script: Script, unit: str
+) -> _Verdict:
+    declared = cast("dict[str, Json]", document.get("inputs") or {})
+    given = {key: value for key, value in received.items() if key in declared}
+    inner = _read(
+        document,
+        given,
+        f"{tree.identity['id']}/{unit}",
+        user_id=tree.identity["user_id"],
+        path=f"{tree.path}{unit}/",
+    )
+    verdicts = _judge_all(inner, script)
+    state = _end_state(inner, verdicts, script)
+    if state.status == COMPLETED:
+        done = _Verdict(COMPLETED, result=state.outputs, inputs=given, ran=True)
+        return replace(done, subtree=state)
+    if inner.on_failure != "continue":
+        message = f"how {unit} ends depends on the order, or on somebody"
+        raise UnfinishableError(message)
+    failed = _failed(TREE_FAILED, _failure_inside(inner, verdicts, unit), inputs=given)
+    return replace(failed, subtree=state)
+
+
+def _failure_inside(tree: _Tree, verdicts: _Verdicts, unit: str) -> str | None:
+    """The first failure that is one: not tolerated, and no group that failed for what is inside."""
+    failures = [each for each in tree.tasks if _is_failure(tree, each, verdicts[each])]
+    first = next((e for e in failures if verdicts[e].error_type != GROUP_FAILED), None)
+    said = None if first is None else verdicts[first].said
+    if first is None or said is None:
+        return None
+    has_path = verdicts[first].error_type == TREE_FAILED
+    return f"{unit}/{said}" if has_path else f"{unit}/{first}: {said}"
+
+
+# --- What the workflow does itself -----------------------------------------------------------
+
+
+def _judge_native(tree: _Tree, task: _Task, verdicts: _Verdicts, script: Script) -> _Verdict:
+    inputs = cast("dict[str, Json]", _resolve(task.inputs, _context(tree, verdicts)))
+    _check_native(task.executor, inputs)
     if task.executor == SLEEP:
-        return _Verdict(COMPLETED)
+        return _Verdict(COMPLETED, ran=True)
+    if task.executor == AGGREGATE:
+        return _judge_aggregate(task, verdicts)
+    end = scripted_for(script, tree.path + task.id)
+    if isinstance(end, TimedOut) and "timeout" not in inputs:
+        message = f"{task.id} has no timeout"
+        raise TypeError(message)
+    judge = _judge_approval if task.executor == APPROVAL else _judge_event
+    return judge(end, inputs)
+
+
+_DURATION = (str, int, float)
+_NATIVE_INPUTS: dict[str, dict[str, tuple[type, ...]]] = {
+    SLEEP: {"duration": _DURATION, "until": (str,)},
+    AGGREGATE: {},
+    APPROVAL: {"prompt": (str,), "timeout": _DURATION, "on_timeout": (str,)},
+    EVENT: {"event": (str,), "timeout": _DURATION},
+}
+_NATIVE_NEEDS = {SLEEP: ("duration", "until"), EVENT: ("event",)}
+
+
+def _check_native(executor: str, inputs: Mapping[str, Json]) -> None:
+    known = _NATIVE_INPUTS[executor]
+    is_right = all(
+        key in known and isinstance(value, known[key]) and not isinstance(value, bool)
+        for key, value in inputs.items()
+    )
+    needed = _NATIVE_NEEDS.get(executor)
+    has_needed = needed is None or sum(key in inputs for key in needed) == 1
+    has_choice = inputs.get("on_timeout", "fail") in ("fail", "approve", "reject")
+    if not (is_right and has_needed and has_choice):
+        message = f"not the inputs of {executor}: {json.dumps(inputs)}"
+        raise _ExpressionError(message)
+
+
+def _judge_aggregate(task: _Task, verdicts: _Verdicts) -> _Verdict:
     there = [edge.id for edge in task.edges if verdicts[edge.id].status == COMPLETED]
     absent: list[Json] = [edge.id for edge in task.edges if edge.id not in there]
     results = {each: verdicts[each].result for each in there}
     return _Verdict(COMPLETED, result={"results": results, "count": len(there), "absent": absent})
+
+
+def _judge_approval(end: object, inputs: Mapping[str, Json]) -> _Verdict:
+    if isinstance(end, TimedOut):
+        return _approval_timed_out(inputs.get("on_timeout", "fail"))
+    if isinstance(end, Rejected):
+        is_known = end.by is not None and end.note is not None
+        text = f"rejected by {end.by}: {end.note}" if is_known else None
+        return _failed(REJECTED, text, metadata={"by": end.by, "note": end.note})
+    if not isinstance(end, Approved):
+        message = f"no end of an approval: {end}"
+        raise TypeError(message)
+    result: dict[str, Json] = {"approved": True, "by": end.by, "note": end.note}
+    if end.result is not None:
+        result["result"] = end.result
+    return _Verdict(COMPLETED, result=result, ran=True)
+
+
+def _approval_timed_out(on_timeout: Json) -> _Verdict:
+    if on_timeout == "approve":
+        result: Json = {"approved": True, "by": None, "note": None, "timed_out": True}
+        return _Verdict(COMPLETED, result=result, ran=True)
+    return _failed(REJECTED if on_timeout == "reject" else TIMEOUT_ERROR)
+
+
+def _judge_event(end: object, _inputs: Mapping[str, Json]) -> _Verdict:
+    if isinstance(end, TimedOut):
+        return _failed(TIMEOUT_ERROR)
+    if not isinstance(end, Sent):
+        message = f"no end of waiting for an event: {end}"
+        raise TypeError(message)
+    return _Verdict(COMPLETED, result=end.payload, ran=True)
+
+
+# --- Groups and failures ---------------------------------------------------------------------
 
 
 def _judge_group(tree: _Tree, group: _Task, verdicts: _Verdicts) -> _Verdict:
@@ -302,7 +750,7 @@ def _is_failure(tree: _Tree, task_id: str, verdict: _Verdict) -> bool:
 # --- Inputs and expressions ------------------------------------------------------------------
 
 
-def _received(task: _Task, verdicts: _Verdicts, context: Json) -> dict[str, Json]:
+def _received(task: _Task, verdicts: _Verdicts, context: dict[str, Json]) -> dict[str, Json]:
     authored = cast("dict[str, Json]", _resolve(task.inputs, context))
     named: dict[str, Json] = {}
     spread: dict[str, Json] = {}
@@ -322,7 +770,7 @@ def _received(task: _Task, verdicts: _Verdicts, context: Json) -> dict[str, Json
 
 def _passes(task: _Task, edge: _Edge, verdicts: _Verdicts) -> bool:
     """A completed dependency passes its result by itself unless the inputs already name it."""
-    texts = _references(task.inputs)
+    texts = [*_references(task.inputs), *_items_expressions(task)]
     named = any((edge.id, "result") in _named(text) for text in texts)
     return verdicts[edge.id].status == COMPLETED and not named
 
@@ -332,7 +780,14 @@ _REFERENCE = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 
 def _expressions(task: _Task) -> list[str]:
     condition = [] if task.when is None else [_bare(task.when)]
-    return [*condition, *_references(task.inputs)]
+    return [*condition, *_items_expressions(task), *_references(task.inputs)]
+
+
+def _items_expressions(task: _Task) -> list[str]:
+    """The expressions of `for_each`: the whole text, or those inside the list."""
+    if isinstance(task.for_each, str):
+        return [_bare(task.for_each)]
+    return _references(task.for_each)
 
 
 def _references(value: Json) -> list[str]:
@@ -371,7 +826,7 @@ def _bare(condition: str) -> str:
     return whole[1] if whole else condition
 
 
-def _resolve(value: Json, context: Json) -> Json:
+def _resolve(value: Json, context: dict[str, Json]) -> Json:
     if isinstance(value, dict):
         return {key: _resolve(each, context) for key, each in value.items()}
     if isinstance(value, list):
@@ -379,7 +834,7 @@ def _resolve(value: Json, context: Json) -> Json:
     return _resolve_text(value, context) if isinstance(value, str) else value
 
 
-def _resolve_text(text: str, context: Json) -> Json:
+def _resolve_text(text: str, context: dict[str, Json]) -> Json:
     found = list(_REFERENCE.finditer(text))
     if len(found) == 1 and found[0][0] == text:
         return _evaluate(found[0][1], context)
@@ -393,7 +848,7 @@ def _as_text(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _evaluate(expression: str, context: Json) -> Json:
+def _evaluate(expression: str, context: dict[str, Json]) -> Json:
     try:
         return cast("Json", jmespath.search(expression.strip(), context))
     except JMESPathError as error:
@@ -404,14 +859,18 @@ def _is_true(value: Json) -> bool:
     return not (value is None or value is False or value in ("", [], {}))
 
 
-def _context(tree: _Tree, verdicts: _Verdicts) -> Json:
+def _context(tree: _Tree, verdicts: _Verdicts) -> dict[str, Json]:
     tasks: dict[str, Json] = {each: _facts(verdict) for each, verdict in verdicts.items()}
     return {"inputs": tree.inputs, "tasks": tasks, "tree": tree.identity}
 
 
 def _facts(verdict: _Verdict) -> dict[str, Json]:
-    fields = ("status", "result", "error", "error_type")
-    return {field: cast("Json", getattr(verdict, field)) for field in fields}
+    return {
+        "status": verdict.status,
+        "result": verdict.result,
+        "error": verdict.error,
+        "error_type": verdict.error_type,
+    }
 
 
 # --- The order, which matters only to `on_failure: cancel` -----------------------------------
@@ -436,16 +895,11 @@ def _next_to_settle(
     tree: _Tree, verdicts: _Verdicts, observed: Sequence[str], settled: Sequence[str]
 ) -> str | None:
     """An unlisted task that needs nobody to run it, else the next of the observed ones."""
-    unlisted = [e for e in tree.tasks if e not in observed and not _takes_time(tree, verdicts, e)]
+    unlisted = [e for e in tree.tasks if e not in observed and not verdicts[e].ran]
     listed = [each for each in observed if each not in settled][:1]
     candidates = [each for each in [*unlisted, *listed] if each not in settled]
     ripe = [each for each in candidates if _may_settle(tree, verdicts, each, settled)]
     return next(iter(ripe), None)
-
-
-def _takes_time(tree: _Tree, verdicts: _Verdicts, task_id: str) -> bool:
-    slept = tree.tasks[task_id].executor == SLEEP and verdicts[task_id].status == COMPLETED
-    return slept or verdicts[task_id].inputs is not None
 
 
 def _may_settle(tree: _Tree, verdicts: _Verdicts, task_id: str, settled: Sequence[str]) -> bool:
@@ -460,15 +914,57 @@ def _may_settle(tree: _Tree, verdicts: _Verdicts, task_id: str, settled: Sequenc
 # --- The end state ---------------------------------------------------------------------------
 
 
-def _end_state(tree: _Tree, verdicts: _Verdicts, culprit: str | None = None) -> EndState:
+def _end_state(
+    tree: _Tree,
+    verdicts: _Verdicts,
+    script: Script,
+    culprit: str | None = None,
+    *,
+    cancelled: bool = False,
+) -> EndState:
     failed = any(_is_failure(tree, each, verdict) for each, verdict in verdicts.items())
-    outputs = {
-        each: verdict.result
-        for each, verdict in verdicts.items()
-        if verdict.status == COMPLETED and _is_output(tree, each)
-    }
     ended = {each: _ended(tree, verdicts, each, culprit) for each in tree.tasks}
-    return EndState(FAILED if failed else COMPLETED, outputs, ended)
+    if failed and tree.on_failure == "wait" and not cancelled:
+        return EndState(IN_PROGRESS, {}, ended)
+    outputs, broken = _outputs(tree, verdicts)
+    by_itself = CANCELLED if cancelled else COMPLETED
+    status = FAILED if failed or broken else by_itself
+    if status != COMPLETED:
+        undone = {e: _compensation(tree, verdicts, tree.tasks[e], script) for e in tree.tasks}
+        ended = {each: replace(its, compensation=undone[each]) for each, its in ended.items()}
+    return EndState(status, outputs, ended, broken)
+
+
+def _outputs(tree: _Tree, verdicts: _Verdicts) -> tuple[dict[str, Json], tuple[str, ...]]:
+    """The outputs, and the names of those whose expression failed."""
+    if tree.outputs is None:
+        completed = [each for each, verdict in verdicts.items() if verdict.status == COMPLETED]
+        return {each: verdicts[each].result for each in completed if _is_output(tree, each)}, ()
+    outputs: dict[str, Json] = {}
+    broken: list[str] = []
+    for name, written in tree.outputs.items():
+        try:
+            outputs[name] = _resolve(written, _context(tree, verdicts))
+        except _ExpressionError:
+            outputs[name] = None
+            broken.append(name)
+    return outputs, tuple(broken)
+
+
+def _compensation(
+    tree: _Tree, verdicts: _Verdicts, task: _Task, script: Script
+) -> Compensation | None:
+    """Of a task that completed and has one, in a tree that didn't; any task may be named."""
+    if task.compensate is None or verdicts[task.id].status != COMPLETED:
+        return None
+    written = cast("dict[str, Json]", task.compensate.get("inputs") or {})
+    try:
+        inputs = cast("dict[str, Json]", _resolve(written, _context(tree, verdicts)))
+    except _ExpressionError:
+        return Compensation(FAILED, None, EXPRESSION_ERROR, None)
+    scripted = scripted_for(script, f"{tree.path}{task.id}~compensate")
+    end = _judge_attempts(scripted, tree.maximum_attempts, inputs)
+    return Compensation(end.status, end.result, end.error_type, inputs)
 
 
 def _is_output(tree: _Tree, task_id: str) -> bool:
@@ -490,6 +986,11 @@ def _ended(tree: _Tree, verdicts: _Verdicts, task_id: str, culprit: str | None) 
         because=because,
         root=root,
         inputs=verdict.inputs,
+        items=verdict.items,
+        subtree=verdict.subtree,
+        error=verdict.said,
+        attempts=verdict.attempts,
+        metadata=verdict.metadata,
     )
 
 

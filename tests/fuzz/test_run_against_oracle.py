@@ -15,7 +15,7 @@ from tests.fuzz.strategies import Case, cases
 from regrow.core.loading import load
 from regrow.core.models import Policy
 from regrow.core.outcome import Outcome, outcome_of
-from regrow.core.record import Start
+from regrow.core.record import Start  # noqa: TC001 - at the top with the rest
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import tree_result
 from regrow.core.run import TreeRun

@@ -26,7 +26,6 @@ from temporalio.exceptions import (
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.record import Kind, Record, Start
-from regrow.core.references import ExpressionError
 from regrow.core.requests import Approve, SendEvent
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry
@@ -332,10 +331,7 @@ class Fold:
             return {}
         if self._final is not None and not self._final.outputs_omitted:
             return self._final.outputs
-        try:
-            return self.run.evaluate_outputs()
-        except ExpressionError:
-            return self._final.outputs if self._final else {}
+        return self.run.evaluate_outputs()
 
     def _unstarted_result(self) -> TreeResult:
         name = self.tree.name if self.tree else self.tree_id

@@ -67,8 +67,11 @@ class MapRun:
     @property
     def is_over(self) -> bool:
         """Whether nothing runs and nothing more will."""
-        ended = self.completed + self.failed + self.cancelled
-        return not self.running and (self._stopped or ended == len(self.items))
+        return not self.running and (self._stopped or self._all_ended)
+
+    @property
+    def _all_ended(self) -> bool:
+        return self.completed + self.failed == len(self.items)
 
     @property
     def _stopped(self) -> bool:
@@ -106,10 +109,12 @@ class MapRun:
                 for index, error, error_type in self.failures
             ]
         end = Outcome(Status.COMPLETED, metadata=metadata, attempts=self.attempts)
+        if self.closed and (self.failed > self.tolerated or not self._all_ended):
+            return replace(end, status=Status.CANCELLED, error="cancelled")
         if self.failed > self.tolerated:
             kind = ErrorType.MAP_FAILED
             return replace(end, status=Status.FAILED, error=self._error(), error_type=kind)
-        if self.completed + self.failed < len(self.items):
+        if self.cancelled:
             return replace(end, status=Status.CANCELLED, error="cancelled")
         return replace(end, result=list(self.results))
 

@@ -98,7 +98,7 @@ class TreeRun:
     def is_held(self) -> bool:
         """Whether the tree is kept open, `on_failure: wait`, for somebody to mend what failed."""
         waits = self.plan.tree.on_failure == "wait" and self.closed is None
-        return waits and self._failed and self.is_drained
+        return waits and self._failed and self.is_drained and self.outputs is None
 
     @property
     def is_finished(self) -> bool:
@@ -164,7 +164,7 @@ class TreeRun:
             rest.extend(reversed(self.children.get(member, ())))
 
     def evaluate_outputs(self) -> dict[str, Json]:
-        """Give the outputs as far as the tree has come; raises `ExpressionError` naming one."""
+        """Give the outputs as far as the tree has come."""
         declared = self.plan.tree.outputs
         if declared is None:
             return {
@@ -172,14 +172,15 @@ class TreeRun:
                 for task_id in self.records
                 if self.completed(task_id) and self.is_default_output(task_id)
             }
-        outputs: dict[str, Json] = {}
-        for name, value in declared.items():
-            try:
-                outputs[name] = compile_template(value).render(self)
-            except ExpressionError as error:
-                message = f"output '{name}': {error}"
-                raise ExpressionError(message) from error
-        return outputs
+        return {name: self._output(name, value) for name, value in declared.items()}
+
+    def _output(self, name: str, value: Json) -> Json:
+        """Give one output; one that has no value is null, and fails the tree."""
+        try:
+            return compile_template(value).render(self)
+        except ExpressionError as error:
+            self.error = self.error or f"output '{name}': {error}"
+            return None
 
     # --- decisions
 
@@ -262,8 +263,9 @@ class TreeRun:
         return True
 
     def cancel(self, reason: str, at: datetime) -> None:
-        """Cancel the tree: nothing new starts, what runs is interrupted."""
-        self._close(Because("cancel", error=reason or None), at)
+        """Cancel the tree unless it is judged: nothing new starts, what runs is interrupted."""
+        if self.outputs is None:
+            self._close(Because("cancel", error=reason or None), at)
 
     def give_up(self, error: str, error_type: ErrorType, at: datetime) -> None:
         """Fail the tree for a reason that is no task's."""
@@ -422,12 +424,8 @@ class TreeRun:
         return self.undo.next(self, now)
 
     def _conclude(self) -> None:
-        try:
-            self.outputs = self.evaluate_outputs()
-        except ExpressionError as error:
-            self.outputs = {}
-            self.error = self.error or str(error)
-            self._failed = self._failed or self.closed is None
+        self.outputs = self.evaluate_outputs()
+        self._failed = self._failed or (self.error is not None and self.closed is None)
         if self._verdict() is not Status.COMPLETED:
             self.undo.begin()
 

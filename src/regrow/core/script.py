@@ -1,12 +1,12 @@
 """What things do in a simulation: the words of a script."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from regrow.core.models import Json
 from regrow.core.outcome import Answer
-from regrow.core.wire import ErrorType
+from regrow.core.wire import ErrorType, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,16 @@ class Act:
         return Answer(
             ok=False, error=self.error, error_type=self.error_type, retryable=self.retryable
         )
+
+
+@dataclass(slots=True)
+class Trace:
+    """What happened in a simulation, by path."""
+
+    inputs: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
+    """What every executor was given."""
+    changes: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
+    """Every change of a task's status, in order."""
 
 
 Script = Mapping[str, Act | Sequence[Act] | Callable[..., Any]]

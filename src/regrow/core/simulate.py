@@ -12,21 +12,22 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
+from itertools import product
 from typing import Any, Final, cast
 
 from regrow.core.graph import children_of, may_be_group
 from regrow.core.loading import load, with_inputs
-from regrow.core.models import Json, Policy, TaskTree
+from regrow.core.models import Json, Policy, TaskId, TaskTree
 from regrow.core.outcome import Answer, Outcome, read_answer, short_error
 from regrow.core.policies import next_attempt_after
 from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description, Unknown, executor_ids, resolve
 from regrow.core.result import TreeResult, moment, tree_result
 from regrow.core.run import TreeRun
-from regrow.core.script import Act, Script
+from regrow.core.script import Act, Script, Trace
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.waits import Verdict
-from regrow.core.wire import COMPENSATE, ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, ErrorType, Status
+from regrow.core.wire import ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, ErrorType, Status
 
 BEGINNING: Final = datetime(2030, 1, 1, tzinfo=UTC)
 """When every simulation begins."""
@@ -35,26 +36,27 @@ _MOST_ATTEMPTS: Final = 1_000
 _CANCELLED: Final = Outcome(Status.CANCELLED, error="cancelled", attempts=None)
 
 
-async def simulate(
+async def simulate(  # noqa: PLR0913 - all keywords but the first two
     tree: object,
     script: Script | None = None,
     *,
     inputs: Mapping[str, Any] | None = None,
     tree_id: str = "tree",
     cancel_after: float | None = None,
+    trace: Trace | None = None,
 ) -> TreeResult:
     """Run a tree to its end, or to where it waits for somebody, and give its result.
 
     `script` says what things do (`returns`, `fails`, `approves`, …, a list of those for one
     attempt after the other, or a function of the inputs), by task id, by path for what is in
     sub-trees (`features/clean`), by item (`check[3]`), by `TASK~compensate`, or by executor id.
-    What is not scripted gives null; approvals approve. `cancel_after` is in seconds.
-    Raises `InvalidTree`.
+    What is not scripted gives null; approvals approve. `cancel_after` is in seconds. `trace` is
+    filled with what happened. Raises `InvalidTree`.
     """
     checked = load(tree)
     if inputs:
         checked = with_inputs(checked, inputs)
-    simulation = _Simulation(script or {})
+    simulation = _Simulation(script or {}, trace or Trace())
     root = _Tree(simulation, checked, _everything_known(checked), tree_id)
     if cancel_after is not None:
         simulation.at(cancel_after, root.cancel)
@@ -65,8 +67,9 @@ async def simulate(
 class _Simulation:
     """The clock, and what happens when."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, trace: Trace) -> None:
         self.script = script
+        self.trace = trace
         self.now = BEGINNING
         self._agenda: list[tuple[datetime, int, Callable[[], None]]] = []
         self._count = 0
@@ -78,22 +81,25 @@ class _Simulation:
         heappush(self._agenda, (self.now + timedelta(seconds=seconds), self._count, happen))
 
     def follow(self, tree: "_Tree") -> None:
-        """Look after a tree until it has ended."""
+        """Look after a tree from now on, until it has ended."""
         self._trees.append(tree)
+        self.at(0, lambda: None)
+
+    def forget(self, tree: "_Tree") -> None:
+        """Let go of a tree that has ended."""
+        self._trees.remove(tree)
 
     async def run(self, root: "_Tree") -> None:
         """Go from moment to moment until nothing is left that could happen."""
         self.follow(root)
-        await self._settle()
         while self._agenda:
             self.now, _, happen = heappop(self._agenda)
             happen()
             await self._settle()
 
     async def _settle(self) -> None:
-        for tree in self._trees:  # grows while it is read
+        for tree in [*self._trees]:
             await tree.go_on()
-        self._trees = [tree for tree in self._trees if not tree.run.is_finished]
 
 
 class _Tree:
@@ -107,12 +113,17 @@ class _Tree:
         tree_id: str,
         path: str = "",
     ) -> None:
-        self.run = TreeRun(resolve(tree, description), tree_id=tree_id)
+        plan = resolve(tree, description)
+        self.run = TreeRun(plan, tree_id=tree_id, on_change=self._note)
         self.on_end: Callable[[dict[str, Any]], None] = lambda _: None
         self._simulation = simulation
         self._description = description
         self._path = path
         self._running: dict[str, _Tree | None] = {}
+
+    def _note(self, task_id: TaskId) -> None:
+        status = self.run.records[task_id].status
+        self._simulation.trace.changes.append((f"{self._path}{task_id}", status))
 
     def cancel(self) -> None:
         """Cancel the tree as a person would."""
@@ -120,13 +131,12 @@ class _Tree:
 
     async def go_on(self) -> None:
         """Start what can start and cancel what is to be cancelled, until time has to pass."""
-        if self.run.is_finished:
-            return
         while (start := self.run.next_start(self._simulation.now)) is not None:
             await self._begin(start)
         while (unit := self.run.next_interrupt()) is not None:
             self._interrupt(unit)
         if self.run.is_finished:
+            self._simulation.forget(self)
             result = tree_result(self.run)
             self._simulation.at(0, lambda: self.on_end(result))
 
@@ -195,6 +205,7 @@ class _Tree:
     async def _execute(self, start: Start) -> tuple[Outcome, float]:
         """Give how a task ends after all its attempts, and how many seconds that takes."""
         policy, acts = self.run.plan.policy(start.unit), self._acts(start)
+        self._simulation.trace.inputs[f"{self._path}{start.unit}"] = dict(start.inputs)
         spent = 0.0
         for attempt in range(1, _MOST_ATTEMPTS + 1):
             act = acts[min(attempt, len(acts)) - 1] if acts else Act()
@@ -217,11 +228,9 @@ class _Tree:
 
     def _keys(self, start: Start) -> Iterator[str]:
         """Give the names under which something may be scripted, the most exact one first."""
-        path = f"{self._path}{start.unit}"
-        yield path
-        if not path.endswith(COMPENSATE):
-            yield f"{self._path}{start.task_id}"
-        yield re.sub(r"\[\d+\]", "", path)
+        parts = f"{self._path}{start.unit}".split("/")
+        spellings = ((part, re.sub(r"\[\d+\]$", "", part)) for part in parts)
+        yield from dict.fromkeys(map("/".join, product(*spellings)))
         yield start.executor
 
 
