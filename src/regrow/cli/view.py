@@ -33,6 +33,7 @@ _WORDS: Final = {Status.IN_PROGRESS: "started"}
 _COUNTED: Final = {Status.IN_PROGRESS.value: "running"}
 _MOST_NESTING: Final = 6
 _SHORT: Final = 160
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,22 @@ def failure_lines(result: TreeResult) -> Iterator[str]:
             kind = f" ({task.error_type})" if task.error_type else ""
             tolerated = " - tolerated" if task.tolerated else ""
             yield f"  {task_id}: {_one_line(task.error or '')}{kind}{tolerated}"
+    yield from _undone_lines(result)
+
+
+def _undone_lines(result: TreeResult) -> Iterator[str]:
+    """Name what was undone, in the order in which it was, and what could not be."""
+    undone = [(task_id, task.compensation) for task_id, task in result.tasks.items()]
+    ends = sorted(
+        ((end.started_at or _NEVER, task_id, end) for task_id, end in undone if end),
+        key=lambda entry: entry[0],
+    )
+    done = [task_id for _, task_id, end in ends if end.status is Status.COMPLETED]
+    if done:
+        yield f"  undone: {', '.join(done)}"
+    for _, task_id, end in ends:
+        if end.status is not Status.COMPLETED:
+            yield f"  NOT undone: {task_id}: {_one_line(end.error or end.status.value)}"
 
 
 def _rows(tree: TaskTree) -> Iterator[_Row]:
@@ -131,6 +148,9 @@ def _note(task: TaskResult, now: datetime) -> str:
         parts += ["tolerated"] if task.tolerated else []
     elif task.because:
         parts.append(_reason(task))
+    if task.compensation:
+        done = task.compensation.status is Status.COMPLETED
+        parts.append("undone" if done else f"undoing: {task.compensation.status}")
     return f"  {' · '.join(parts)}" if parts else ""
 
 
