@@ -7,7 +7,7 @@ import asyncio
 import copy
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from tests.fuzz.strategies import LanguageCase, language_cases
 
 from regrow import BaseTask, TaskContext, Trace, executor_register
 from regrow.client import RequestRefused, TreeClient, TreeFailed, TreeHandle
-from regrow.core.wire import APPROVAL, WAIT_FOR_EVENT
+from regrow.core.wire import APPROVAL, SLEEP, WAIT_FOR_EVENT
 from regrow.embedded import EmbeddedServer
 from regrow.testing import assert_replays, tree_env, worker_env
 
@@ -105,12 +105,12 @@ async def check(client: TreeClient, case: LanguageCase, *, answer: bool) -> None
 
 
 @asynccontextmanager
-async def nobody() -> AsyncIterator[None]:
+async def nobody() -> AsyncGenerator[None]:
     yield
 
 
 @asynccontextmanager
-async def answering(client: TreeClient, tree_id: str) -> AsyncIterator[None]:
+async def answering(client: TreeClient, tree_id: str) -> AsyncGenerator[None]:
     """Answer whatever waits, in the tree and in those inside it, as the case says."""
 
     async def answer() -> None:

@@ -40,7 +40,14 @@ async def linger(inputs: dict[str, Any]) -> str:
     return "done"
 
 
-EXECUTORS: Final = (give, fail, fail_twice, linger)
+@executor_register()
+async def fail_odd(inputs: dict[str, Any]) -> dict[str, Any]:
+    if inputs["n"] % 2:
+        return {"status": "failed", "error": f"{inputs['n']} is odd", "error_type": "odd"}
+    return {"half": inputs["n"] // 2}
+
+
+EXECUTORS: Final = (give, fail, fail_odd, fail_twice, linger)
 
 
 def task(id: str, executor: str = "give", *after: Any, **fields: Any) -> dict[str, Any]:
@@ -49,6 +56,10 @@ def task(id: str, executor: str = "give", *after: Any, **fields: Any) -> dict[st
 
 def optional(id: str, **fields: Any) -> dict[str, Any]:
     return {"id": id, "required": False, **fields}
+
+
+def undo(task_id: str) -> dict[str, Any]:
+    return {"executor": "give", "inputs": {"value": f"undo ${{{{ tasks.{task_id}.status }}}}"}}
 
 
 def tree(*tasks: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -136,9 +147,109 @@ BEHAVIOURS: Final[dict[str, Document]] = {
             "dependencies": [{"id": "t1", "required": True}],
         },
     ],
+    "a_map_runs_its_items": tree(
+        task("list", inputs={"value": ["a", "b", "c"]}),
+        task(
+            "each",
+            "give",
+            "list",
+            for_each="tasks.list.result",
+            inputs={"value": "${{ item }}${{ index }}"},
+            max_in_flight=2,
+        ),
+        task("end", "give", {"id": "each", "into": "value"}),
+        task("none", for_each=[], inputs={"value": 1}),
+    ),
+    "a_map_stops_beyond_what_it_tolerates": tree(
+        task("most", "fail_odd", for_each=[0, 1, 2], inputs={"n": "${{ item }}"}, tolerate="34%"),
+        task(
+            "few", "fail_odd", for_each=[1, 3, 5, 7], inputs={"n": "${{ item }}"}, max_in_flight=1
+        ),
+        task("after", "give", "few"),
+    ),
+    "an_item_is_tried_again": tree(task("each", "fail_twice", for_each=[1, 2])),
+    "a_sub_tree_is_a_workflow": tree(
+        task("a", inputs={"value": 2}),
+        {
+            "id": "sub",
+            "dependencies": [{"id": "a", "into": "n"}],
+            "tree": tree(
+                task("x", inputs={"value": "${{ inputs.n }}"}),
+                task("y", "give", "x"),
+                inputs={"n": 0},
+                outputs={"twice": ["${{ tasks.x.result }}", "${{ tasks.x.result }}"]},
+            ),
+        },
+        task("end", "give", {"id": "sub", "into": "value"}),
+    ),
+    "a_sub_tree_fails_by_path": tree(
+        {"id": "outer", "tree": tree({"id": "inner", "tree": tree(task("leaf", "fail"))})},
+        task("after", "give", "outer"),
+        task("may", "give", optional("outer")),
+    ),
+    "a_map_of_sub_trees": tree(
+        {
+            "id": "each",
+            "for_each": [1, 2, 3],
+            "inputs": {"n": "${{ item }}"},
+            "max_in_flight": 2,
+            "tree": tree(task("x", inputs={"value": "${{ inputs.n }}"}), inputs={"n": 0}),
+        }
+    ),
+    "an_approval_times_out": tree(
+        *(
+            {
+                "id": how,
+                "executor": "approval",
+                "inputs": {"prompt": "go?", "timeout": "1s", "on_timeout": how},
+            }
+            for how in ("fail", "approve", "reject")
+        ),
+        task("after", "give", "approve", optional("fail"), optional("reject")),
+    ),
+    "an_event_never_comes": tree(
+        {"id": "paid", "executor": "wait_for_event", "inputs": {"event": "paid", "timeout": "1s"}},
+        task("after", "give", optional("paid")),
+    ),
+    "what_was_done_is_undone": tree(
+        task("a", inputs={"value": 1}, compensate=undo("a")),
+        task("b", "give", "a", inputs={"value": 2}, compensate=undo("b")),
+        task("c", "give", "b", compensate={"executor": "fail"}),
+        task("d", "fail", "c", compensate=undo("d")),
+    ),
     "a_bad_document_fails_at_once": tree(task("a", "give", "nowhere")),
     "an_unknown_executor_fails_at_once": tree(task("a", "giv")),
 }
+
+
+async def until(handle: TreeHandle, task_id: str, status: str) -> None:
+    async for change in handle.watch():
+        if (change.task_id, change.status) == (task_id, status):
+            return
+
+
+async def answer_both(handle: TreeHandle) -> None:
+    await until(handle, "ask_too", "in_progress")
+    await handle.approve("ask", by="ann", note="fine", result={"n": 1})
+    await handle.approve("ask_too", approved=False, by="bob", note="too dear")
+
+
+async def send_paid(handle: TreeHandle) -> None:
+    await handle.send_event("paid", {"amount": 12})
+    await handle.send_event("other")
+
+
+async def cancel_inside(handle: TreeHandle) -> None:
+    await until(handle, "sub", "in_progress")
+    inside = TreeHandle(handle.client, f"{handle.id}/sub")
+    await until(inside, "slow", "in_progress")
+    await handle.cancel("enough")
+
+
+async def cancel_when_settled(handle: TreeHandle) -> None:
+    await until(handle, "after", "skipped")
+    await until(handle, "free", "completed")
+    await handle.cancel("nobody mends it")
 
 
 async def cancel_soon(handle: TreeHandle) -> None:
@@ -149,6 +260,48 @@ async def cancel_soon(handle: TreeHandle) -> None:
 
 
 STEERED: Final[dict[str, tuple[Document, Steer]]] = {
+    "an_approval_is_given": (
+        tree(
+            {"id": "ask", "executor": "approval", "inputs": {"prompt": "go?", "timeout": "1h"}},
+            {"id": "ask_too", "executor": "approval"},
+            task("yes", "give", {"id": "ask", "into": "value"}),
+            task("no", "give", "ask_too"),
+        ),
+        answer_both,
+    ),
+    "an_event_satisfies_every_wait": (
+        tree(
+            {"id": "now", "executor": "wait_for_event", "inputs": {"event": "paid"}},
+            {
+                "id": "later",
+                "executor": "wait_for_event",
+                "inputs": {"event": "paid", "timeout": "1h"},
+                "dependencies": ["now"],
+            },
+            task("end", "give", {"id": "later", "into": "value"}),
+        ),
+        send_paid,
+    ),
+    "a_cancel_reaches_sub_trees_and_undoes": (
+        tree(
+            task("done", compensate=undo("done")),
+            {
+                "id": "sub",
+                "dependencies": ["done"],
+                "tree": tree(
+                    task("x", compensate=undo("x")), task("slow", "linger", "x"), task("y")
+                ),
+            },
+            task("items", "linger", for_each=[1, 2, 3], max_in_flight=2),
+            {"id": "ask", "executor": "approval"},
+            task("after", "give", "sub"),
+        ),
+        cancel_inside,
+    ),
+    "a_failed_tree_is_held_open": (
+        tree(task("bad", "fail"), task("after", "give", "bad"), task("free"), on_failure="wait"),
+        cancel_when_settled,
+    ),
     "a_cancel_interrupts_what_runs": (
         tree(
             task("slow", "linger"),
@@ -160,6 +313,25 @@ STEERED: Final[dict[str, tuple[Document, Steer]]] = {
 }
 
 CONTINUED: Final[dict[str, Document]] = {
+    "waits_and_maps_are_carried_on": tree(
+        {"id": "nap", "executor": "sleep", "inputs": {"duration": "5s"}},
+        {
+            "id": "ask",
+            "executor": "approval",
+            "inputs": {"timeout": "4s", "on_timeout": "approve"},
+        },
+        task("first", inputs={"value": 1}, compensate=undo("first")),
+        task(
+            "each",
+            "fail_odd",
+            "first",
+            for_each=[*range(0, 160, 2), 161],
+            inputs={"n": "${{ item }}"},
+            max_in_flight=8,
+            tolerate=1,
+        ),
+        task("end", "fail", "nap", "ask", "each"),
+    ),
     "a_long_tree_continues_as_new": tree(
         *(
             task(f"n{at}", "give", *([f"n{at - 1}"] if at else []), inputs={"value": at})
