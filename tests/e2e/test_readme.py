@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from regrow.client.yaml_text import parse_yaml
 from regrow.core.loading import load
 from regrow.executors import Registry, marked
@@ -23,6 +25,23 @@ def test_the_tree_is_valid() -> None:
     tree = load(parse_yaml(block("yaml", "tasks:")))
 
     assert [task.id for task in tree.tasks] == ["fetch", "enrich", "save"]
+
+
+def test_the_simulation_says_what_it_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tree.yaml").write_text(block("yaml", "tasks:"))
+    code = "\n".join(f"    {line}" for line in block("python", "simulate(").splitlines())
+
+    shown = subprocess.run(
+        [sys.executable, "-c", f"import asyncio\nasync def main():\n{code}\nasyncio.run(main())"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert shown.returncode == 0, shown.stderr
 
 
 async def test_the_executor_runs(tmp_path: Path) -> None:

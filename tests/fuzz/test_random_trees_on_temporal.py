@@ -10,7 +10,7 @@ import random
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -38,7 +38,7 @@ class Probe(BaseTask):
         TRACES[root].inputs[path] = inputs
         await asyncio.sleep(random.random() / 100)
         entry = scripted_for(SCRIPTS[root], path)
-        tries: list[Scripted] = entry if isinstance(entry, list) else [entry]
+        tries = cast("list[Scripted]", entry if isinstance(entry, list) else [entry])
         scripted = tries[min(context.attempt, len(tries)) - 1]
         if scripted.ok:
             return {"status": "completed", "result": scripted.value}

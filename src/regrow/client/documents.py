@@ -17,6 +17,9 @@ from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree, Problem, within
 from regrow.core.problems import Path as Place
 
+MAX_FILES: Final = 1_000
+"""Files that one tree may include, each time it is named counted."""
+
 _TREE: Final = "tree"
 
 
@@ -128,6 +131,8 @@ class _Includes:
             raise InvalidTree(
                 [replace(problem, file=str(path)) for problem in error.problems]
             ) from None
+        if len(self.parts) >= MAX_FILES:
+            raise _refusal(name, f"the tree includes more than {MAX_FILES:,} files")
         self._bytes += len(file.text)
         if self._bytes > MAX_JSON_BYTES:
             raise _refusal(name, f"the files together are larger than {MAX_JSON_BYTES // MIB} MiB")
