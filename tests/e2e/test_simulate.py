@@ -98,7 +98,7 @@ def test_problems_name_the_file_they_are_in(shell: Shell) -> None:
     assert wrong.stderr.splitlines() == [
         "tree.yaml:7:78: tasks[2].inputs.m: the sub-tree declares no input 'm'",
         (
-            "parts/features.yaml:5:51: tasks[2].tree.tasks[1].dependencies[0]: there is no task"
+            "parts/features.yaml:5:50: tasks[2].tree.tasks[1].dependencies[0]: there is no task"
             " 'clear'; did you mean 'clean'?"
         ),
     ]

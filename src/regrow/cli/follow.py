@@ -14,13 +14,16 @@ from regrow.cli.exits import ExitCode, code_of, people, say
 from regrow.cli.options import Output
 from regrow.cli.view import change_line, failure_lines, summary_line, tree_lines
 from regrow.client import Change, Fold, TreeCancelled, TreeFailed, TreeHandle, TreeTerminated
+from regrow.client.tree_client import DEFAULT_ADDRESS
 from regrow.core.durations import parse_duration
 from regrow.core.result import TreeResult
+from regrow.core.wire import SLEEP, WAIT_FOR_EVENT
 
 _FRAME_SECONDS = 0.25
 _SPARE_LINES = 6
 _LEAST_LINES = 5
 _PATIENCE = 5.0
+_MOST_HINTS = 3
 
 
 async def follow_to_end(
@@ -79,12 +82,32 @@ async def _show_changes(handle: TreeHandle, output: Output) -> None:
         else:
             async for change in handle.follow(fold):
                 say(change_line(fold.tree, change))
+                if (hint := _answer_hint(handle, fold, change.task_id)) is not None:
+                    say(hint)
+
+
+def _answer_hint(handle: TreeHandle, fold: Fold, task_id: str | None) -> str | None:
+    """Say how a wait that has just begun is answered, if it is one for people."""
+    wait = fold.run.waits.get(task_id) if fold.run and task_id else None
+    if wait is None or wait.kind == SLEEP:
+        return None
+    address = handle.client.service_client.config.target_host
+    where = f"-w {handle.id}" + ("" if address == DEFAULT_ADDRESS else f" --address {address}")
+    if wait.kind == WAIT_FOR_EVENT:
+        return f"  it waits for: regrow event {wait.event} {where}"
+    prompt = f'"{wait.prompt}"  ' if wait.prompt else ""
+    return f"  {prompt}answer: regrow approve {task_id} {where}   (or --reject)"
 
 
 async def _show_live(handle: TreeHandle, fold: Fold) -> None:
     def frame() -> Group:
         height = max(people.height - _SPARE_LINES, _LEAST_LINES)
-        return Group(*tree_lines(fold.tree, fold.result(), height=height)) if fold.tree else Group()
+        if fold.tree is None:
+            return Group()
+        waiting = fold.run.waits if fold.run else ()
+        hints = [_answer_hint(handle, fold, task_id) for task_id in waiting][:_MOST_HINTS]
+        lines = tree_lines(fold.tree, fold.result(), height=height)
+        return Group(*lines, *(hint for hint in hints if hint))
 
     async def refresh() -> None:
         while True:
