@@ -116,8 +116,8 @@ async def answering(client: TreeClient, tree_id: str) -> AsyncGenerator[None]:
     async def answer() -> None:
         running = f"WorkflowId STARTS_WITH '{tree_id}' AND ExecutionStatus = 'Running'"
         while True:
-            async for tree in client.list(running):
-                await answer_in(client.get(tree.tree_id), tree_id)
+            async for tree in client.client.list_workflows(running):
+                await answer_in(client.get(tree.id), tree_id)
             await asyncio.sleep(0.1)
 
     task = asyncio.create_task(answer())

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from regrow import Status, TaskContext, TreeCancelled, TreeFailed, executor_register
-from regrow.client import RequestRefused, TreeHandle
+from regrow.client import RequestRefused, TreeHandle, TreeNotFound
 from regrow.core.result import TreeResult
 from regrow.embedded import EmbeddedServer
 from regrow.plugin import RegrowPlugin
@@ -55,10 +55,15 @@ async def ended(handle: TreeHandle) -> TreeResult:
 
 
 async def reached(handle: TreeHandle, task_id: str, status: Status = Status.IN_PROGRESS) -> None:
+    """Wait for a status; a sub-tree is there only a moment after its task has started."""
     async with asyncio.timeout(30):
-        async for change in handle.watch():
-            if (change.task_id, change.status) == (task_id, status):
-                return
+        while True:
+            try:
+                async for change in handle.watch():
+                    if (change.task_id, change.status) == (task_id, status):
+                        return
+            except TreeNotFound:
+                await asyncio.sleep(0.05)
 
 
 # --- waits
@@ -217,11 +222,13 @@ async def test_sub_trees_have_ids_summaries_and_keys_below_their_parents(
         result = await ended(await client.start(document, id="ids"))
         child = client.client.get_workflow_handle("ids/outer/each[0]")
         description = await child.describe()
+        listed = [found.tree_id async for found in client.list("WorkflowId STARTS_WITH 'ids'")]
         await assert_replays(await child.fetch_history())
 
     assert result.outputs == {"outer": {"each": [{"leaf": "ids/outer/each[0]"}]}}
     assert SEEN["ids"] == [("ids/outer/each[0]/leaf", None, 1)]
     assert description.parent_id == "ids/outer"
+    assert listed == ["ids"]
     assert await description.static_summary() == "each[0]"
 
 
@@ -247,7 +254,6 @@ async def test_cancel_reaches_the_innermost_executor_and_undoes_on_the_way_out(
     )
     async with worker_env(server.client, probe) as client:
         handle = await client.start(document, id="nested-cancel")
-        await asyncio.sleep(0.5)
         await reached(client.get("nested-cancel/outer/inner"), "slow")
         await handle.cancel("enough")
         result = await ended(handle)

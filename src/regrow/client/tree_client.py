@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -125,12 +125,16 @@ class TreeClient:
     async def list(
         self, query: str = "", *, limit: int | None = None
     ) -> AsyncIterator[TreeSummary]:
-        """Give trees, latest first; `query` is a Temporal list filter."""
+        """Give trees, latest first, but not those inside others; `query` is a list filter."""
         mine = f"WorkflowType = '{WORKFLOW_TYPE}'"
         filtered = f"{mine} AND ({query})" if query else mine
-        async for execution in self.client.list_workflows(filtered, limit=limit):
-            if execution.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+        left = limit
+        async for execution in self.client.list_workflows(filtered):
+            if left == 0:
+                return
+            if _is_part(execution):
                 continue
+            left = None if left is None else left - 1
             yield TreeSummary(
                 execution.id,
                 str(await execution.memo_value(MEMO_NAME, execution.id)),
@@ -147,6 +151,12 @@ class TreeClient:
         if known != digest:
             raise TreeConflict(tree_id)
         return TreeHandle(self.client, tree_id, attached=True)
+
+
+def _is_part(execution: WorkflowExecution) -> bool:
+    """Tell whether this is no tree of its own: an earlier run of one, or inside another."""
+    continued = execution.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+    return continued or execution.id.startswith(f"{execution.parent_id}/")
 
 
 def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
