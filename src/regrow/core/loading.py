@@ -240,7 +240,7 @@ def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft
             draft.problems.append(Problem("shape", (*where, key), "must be a mapping"))
         elif executor := cast("dict[str, Any]", value).get(inner):
             task.setdefault("executor", executor)
-    if "executor" in task:
+    if "executor" in task or raw.get("tree") is not None:
         return
     default = _valid_id(task.get("name")) or _valid_id(task.get("id"))
     if any(raw.get(key) for key in ("inputs", *_SEED_KEYS)):
@@ -335,7 +335,8 @@ def _read_subtree(draft: _Draft, written: WrittenTask) -> None:
     task, where = written.mapping, (*written.path, "tree")
     raw = task.pop("tree", None)
     if raw is None:
-        if task.get("executor") == TREE:
+        named = task.get("executor") or task.get("executor_default") or task.get("id")
+        if named == TREE:
             draft.problems.append(Problem("missing", where, "'tree' is missing: what it runs"))
         return
     task.setdefault("executor", TREE)

@@ -39,7 +39,8 @@ def _subtree_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Proble
         message = "a sub-tree has no task queue of its own; give one to the tasks inside"
         yield Problem("tree", (*path, "task_queue"), message)
     if tree.user_id not in (None, head.user_id):
-        message = f"user_id '{tree.user_id}' inside a tree of '{head.user_id}'; one tree, one user"
+        whole = f"one of '{head.user_id}'" if head.user_id else "one that has none"
+        message = f"user_id '{tree.user_id}' inside {whole}; one tree has one user"
         yield Problem("user_id", (*path, "tree", "user_id"), message)
     for key in task.inputs:
         if key not in tree.inputs:
