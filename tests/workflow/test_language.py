@@ -178,7 +178,7 @@ async def test_answers_that_make_no_sense_are_refused_in_one_line(server: Embedd
             await handle.workflow_handle.execute_update("approve", {"task": "ask"})  # pyright: ignore[reportUnknownMemberType]  # the SDK's overloads
         await handle.approve("ask", by="ann")
         await handle.approve("ask", by="ann")  # said again
-        with pytest.raises(RequestRefused, match="'ask' has been answered: it is completed"):
+        with pytest.raises(RequestRefused, match="'ask' no longer waits: it is completed"):
             await handle.approve("ask", approved=False)
         await handle.approve("next", approved=False, note="no")
         result = await ended(handle)

@@ -9,12 +9,20 @@ MIB: Final = 1024 * KIB
 MAX_TASKS: Final = 100_000
 MAX_NESTING: Final = 100
 MAX_EXPRESSION: Final = 4 * KIB
+MAX_EXPRESSION_DEPTH: Final = 250
+"""Operators inside operators; the library recurses over them, and Python stops at a thousand."""
+
+MAX_STEPS: Final = 1_000_000
+"""What the expressions of one value may take together, a quarter to half of a microsecond each;
+a workflow task that takes two seconds never ends."""
+
 MAX_USER_ID_BYTES: Final = 64
 MAX_IN_FLIGHT: Final = 500
 MAX_ITEMS: Final = 10_000
 MAX_SUBTREE_DEPTH: Final = 8
 MAX_EVENTS: Final = 1_000
 """Events that a tree keeps by name, whether something waits for them or not."""
+MAX_EVENT_NAME: Final = 200
 MAX_EVENT_BYTES: Final = 64 * KIB
 MAX_ALL_EVENTS_BYTES: Final = 256 * KIB
 MAX_LISTED_FAILURES: Final = 10

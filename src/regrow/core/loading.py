@@ -46,6 +46,8 @@ class _Draft:
     problems: list[Problem]
     depth: int = 0
     """How many trees are around this one."""
+    user_id: str | None = None
+    """That of the whole."""
 
 
 def load(document: object, *, name: str | None = None) -> TaskTree:
@@ -57,16 +59,19 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
     if isinstance(document, TaskTree):
         document = document.as_document()
     refuse_if(list(_not_plain(document)))
-    tree, problems = _check(document, name, 0)
+    tree, problems = _check(document, name)
     refuse_if(problems)
     return tree
 
 
-def _check(document: object, name: str | None, depth: int) -> tuple[TaskTree, list[Problem]]:
+def _check(
+    document: object, name: str | None, around: _Draft | None = None
+) -> tuple[TaskTree, list[Problem]]:
     """Read a tree, or one inside another, as far as it is sound; gives every problem."""
     draft = _normalise(document, name)
-    draft.depth = depth
     head = _read_head(draft)
+    draft.user_id = head.user_id or (around.user_id if around else None)
+    draft.depth = around.depth + 1 if around else 0
     tasks = [_read_task(draft, written) for written in draft.tasks]
     parsed = [
         (task, written.path) for task, written in zip(tasks, draft.tasks, strict=True) if task
@@ -74,7 +79,9 @@ def _check(document: object, name: str | None, depth: int) -> tuple[TaskTree, li
     problems = [*draft.problems, *graph_problems(parsed)]
     spoilt = any(_spoils_references(problem) for problem in problems)
     problems += reference_problems(head, parsed, spoilt=spoilt)
-    problems += [found for task, path in parsed for found in task_problems(head, task, path)]
+    problems += [
+        found for task, path in parsed for found in task_problems(draft.user_id, task, path)
+    ]
     tree = TaskTree.model_construct(
         head.model_fields_set | {"tasks"},
         **{field: getattr(head, field) for field in TreeHead.model_fields},
@@ -352,12 +359,13 @@ def _read_subtree(draft: _Draft, written: WrittenTask) -> None:
 
 def _nest(draft: _Draft, task: dict[str, Any], raw: object, where: Path) -> None:
     try:
-        subtree, problems = _check(raw, _valid_id(task.get("id")), draft.depth + 1)
+        subtree, problems = _check(raw, _valid_id(task.get("id")), draft)
     except InvalidTree as error:
         draft.problems += within(where, error.problems)
         return
     draft.problems += within(where, problems)
-    task["tree"] = subtree
+    if all(problem.path[:1] != ("inputs",) for problem in problems):  # else nothing fits them
+        task["tree"] = subtree
 
 
 def _shape_problems(model: type[BaseModel], value: object, path: Path) -> list[Problem]:

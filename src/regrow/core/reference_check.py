@@ -6,6 +6,7 @@ for.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from regrow.core.graph import children_of, may_be_group, waits_for
@@ -66,10 +67,9 @@ class _Check:
         roots = ROOTS if task.for_each is None else (*ROOTS, *ITEM_ROOTS)
         for key, value in task.inputs.items():
             self.template(value, (*path, "inputs", key), task, roots)
-        if task.for_each is not None:
-            self._expressions(lambda: compile_items(task.for_each or []), (*path, "for_each"), task)
-        if task.when is not None:
-            self._expressions(lambda: compile_items(task.when or ""), (*path, "when"), task)
+        for key, value in (("for_each", task.for_each), ("when", task.when)):
+            if value is not None:
+                self._expressions(partial(compile_items, value), (*path, key), task)
         undo = {} if task.compensate is None else task.compensate.inputs
         for key, value in undo.items():  # by then every task has ended
             self.template(value, (*path, "compensate", "inputs", key), None)

@@ -6,8 +6,9 @@ A string that is one reference keeps the value's type; inside text the value is 
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 import jmespath
@@ -15,6 +16,7 @@ import jmespath.exceptions
 import jmespath.parser
 
 from regrow.core import limits
+from regrow.core.bounded import Budget, LimitError, check_made, search, weigh
 from regrow.core.models import Json, Task, TaskId
 
 OPEN, CLOSE = "${{", "}}"
@@ -34,9 +36,31 @@ _PATH_NODES: Final = (
     "flatten",
     "pipe",
 )
+_PICKING_NODES: Final = frozenset(
+    (
+        "field",
+        "subexpression",
+        "index_expression",
+        "index",
+        "identity",
+        "current",
+        "pipe",
+        "or_expression",
+        "and_expression",
+        "not_expression",
+    )
+)
+_MAKING_NODES: Final = frozenset(
+    ("multi_select_list", "multi_select_dict", "function_expression", "expref", "literal")
+)
 NEEDS_QUOTES: Final = "; an id with - or ., or with a digit first, needs quotes:"
-_MOST_ENDS: Final = 20
+_MOST_SHOWN: Final = 200
 _MOST_ERROR: Final = 1_000
+_FEW: Final = 4
+"""So many references can be too large, but not so large that writing them out takes long."""
+_QUOTES_AND_BRACES: Final = re.compile(
+    r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|`(?:[^`\\]|\\.)*+`|[{}'"`]""", re.DOTALL
+)
 
 
 class ExpressionError(ValueError):
@@ -74,6 +98,8 @@ class Expression:
     compiled: jmespath.parser.ParsedResult
     names: tuple[tuple[str, ...], ...]
     """Each path from a root, such as `("tasks", "fetch", "result")`."""
+    is_path: bool = True
+    """Whether it only picks one value, which takes no time to speak of."""
     makes_values: bool = False
     """Whether it could give what wasn't there before, and so what JSON cannot hold."""
 
@@ -93,8 +119,8 @@ class Expression:
         """The tasks whose result it names."""
         return tuple(name[1] for name in self.names if name[0] == "tasks" and "result" in name[2:3])
 
-    def evaluate(self, scope: Scope) -> Json:
-        """Give the value; raises `ExpressionError`."""
+    def evaluate(self, scope: Scope, budget: Budget | None = None) -> Json:
+        """Give the value; raises `ExpressionError`, also once the budget is spent."""
         seen = {
             **scope.local,
             "inputs": scope.inputs,
@@ -102,13 +128,22 @@ class Expression:
             "tasks": {task_id: scope.task_view(task_id) for task_id in self.tasks},
         }
         try:
-            value = self.compiled.search(seen)
-            if self.makes_values:
-                json.dumps(value, allow_nan=False)
+            value = self.compiled.search(seen) if self.is_path else self._made(seen, budget)
         except Exception as error:  # whatever the library meets in foreign data
-            message = f"{self.text}: {error}"
-            raise ExpressionError(message[:_MOST_ERROR]) from error
+            raise self.failed(str(error)) from error
         return cast("Json", value)
+
+    def _made(self, seen: dict[str, Any], budget: Budget | None) -> Any:
+        budget = budget or Budget()
+        value = search(self.compiled.parsed, seen, budget)
+        if self.makes_values:
+            check_made(value, budget)
+        return value
+
+    def failed(self, reason: str) -> ExpressionError:
+        """Give the error that names it, such that UTF-8 can hold it."""
+        message = f"{_shown(self.text)}: {reason}"[:_MOST_ERROR]
+        return ExpressionError(message.encode(errors="replace").decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +153,9 @@ class Template:
     expressions: tuple[Expression, ...]
     render: Callable[[Scope], Json]
     """Gives a fresh value; raises `ExpressionError`."""
+
+
+_Fill = Callable[[Scope, Budget], Json]
 
 
 def is_true(value: Json) -> bool:
@@ -133,6 +171,7 @@ def condition(text: str) -> Expression:
     return compile_expression(stripped)
 
 
+@lru_cache(maxsize=512)
 def compile_expression(text: str) -> Expression:
     """Compile one expression; raises `ExpressionError` that says what is wrong."""
     if len(text) > limits.MAX_EXPRESSION:
@@ -140,50 +179,82 @@ def compile_expression(text: str) -> Expression:
         raise ExpressionError(message)
     try:
         compiled = jmespath.compile(text)
-        names = tuple(_names(cast("dict[str, Any]", compiled.parsed)))
+        parsed = cast("dict[str, Any]", compiled.parsed)
+        kinds = _kinds(parsed)
+        names = tuple(_names(parsed))
     except (jmespath.exceptions.JMESPathError, RecursionError) as error:
         # The library's message draws the place under the text, on three lines.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"cannot read '{text}': {reason.rstrip(':')}{_hint(text)}"
+        message = f"cannot read '{_shown(text)}': {reason.rstrip(':')}{_hint(text)}"
         raise ExpressionError(message) from error
-    return Expression(text, compiled, names, makes_values=any(c in text for c in "(&`"))
+    is_path, makes_values = kinds <= _PICKING_NODES, not kinds.isdisjoint(_MAKING_NODES)
+    return Expression(text, compiled, names, is_path=is_path, makes_values=makes_values)
 
 
 def compile_template(value: Json) -> Template:
     """Compile every reference inside a value; raises `ExpressionError` at the first bad one."""
     expressions: list[Expression] = []
-    render = _compile(value, expressions)
+    fill = _compile(value, expressions)
+
+    def render(scope: Scope) -> Json:
+        filled = fill(scope, Budget())
+        if len(expressions) > _FEW:
+            _check_weight(filled, expressions)
+        return filled
+
     return Template(tuple(expressions), render)
 
 
 def compile_items(value: list[Json] | str) -> Template:
     """Compile a `for_each`: text is an expression, a list may hold references."""
     if not isinstance(value, str):
-        return compile_template(value)
+        expressions: list[Expression] = []
+        fill = _compile(value, expressions)
+        return Template(tuple(expressions), lambda scope: fill(scope, Budget()))
     expression = condition(value)
     return Template((expression,), expression.evaluate)
 
 
-def _compile(value: Json, found: list[Expression]) -> Callable[[Scope], Json]:
+def _check_weight(filled: Json, expressions: Sequence[Expression]) -> None:
+    """Refuse what is small in memory, one value many times over, and endless as JSON."""
+    most = _FEW * limits.MAX_PAYLOAD
+    if weigh(filled, most) > most:
+        reason = (
+            f"with the other {len(expressions) - 1} references it gives more than {most:,} bytes"
+        )
+        raise expressions[0].failed(reason)
+
+
+def _compile(value: Json, found: list[Expression]) -> _Fill:
     if isinstance(value, str) and OPEN in value:
         return _compile_text(value, found)
     if isinstance(value, dict):
         fields = {key: _compile(item, found) for key, item in value.items()}
-        return lambda scope: {key: field(scope) for key, field in fields.items()}
+        return lambda scope, budget: {key: fill(scope, budget) for key, fill in fields.items()}
     if isinstance(value, list):
         items = [_compile(item, found) for item in value]
-        return lambda scope: [item(scope) for item in items]
-    return lambda _: value
+        return lambda scope, budget: [fill(scope, budget) for fill in items]
+    return lambda _, __: value
 
 
-def _compile_text(text: str, found: list[Expression]) -> Callable[[Scope], Json]:
+def _compile_text(text: str, found: list[Expression]) -> _Fill:
     parts = list(_split(text))
     found.extend(part for part in parts if isinstance(part, Expression))
     if len(parts) == 1 and isinstance(parts[0], Expression):
         return parts[0].evaluate
-    return lambda scope: "".join(
-        part if isinstance(part, str) else _as_text(part, part.evaluate(scope)) for part in parts
-    )
+    return lambda scope, budget: _fill_text(parts, scope, budget)
+
+
+def _fill_text(parts: Sequence[str | Expression], scope: Scope, budget: Budget) -> str:
+    pieces: list[str] = []
+    room = limits.MAX_PAYLOAD
+    for part in parts:
+        piece = part if isinstance(part, str) else _as_text(part, scope, budget)
+        room -= len(piece)
+        if room < 0 and isinstance(part, Expression):
+            raise part.failed(f"makes the text longer than {limits.MAX_PAYLOAD:,} characters")
+        pieces.append(piece)
+    return "".join(pieces)
 
 
 def _split(text: str) -> Iterator[str | Expression]:
@@ -199,30 +270,46 @@ def _split(text: str) -> Iterator[str | Expression]:
 
 
 def _take_expression(text: str, begin: int) -> tuple[Expression, int]:
-    """Read up to the first `}}` at which the text before it is an expression; gives its end."""
-    failure: ExpressionError | None = None
-    end = text.find(CLOSE, begin)
-    for _ in range(_MOST_ENDS):
-        if end < 0:
-            break
-        try:
-            return compile_expression(text[begin:end].strip()), end + len(CLOSE)
-        except ExpressionError as error:
-            failure = failure or error
-        end = text.find(CLOSE, end + 1)
-    shown = text[begin : begin + 40]
-    raise failure or ExpressionError(f"'{OPEN}{shown}' is never closed by '{CLOSE}'")
+    """Read one expression; gives the place after it."""
+    end = _find_close(text, begin)
+    if end < 0:
+        raise ExpressionError(f"'{OPEN}{text[begin : begin + 40]}' is never closed by '{CLOSE}'")
+    return compile_expression(text[begin:end].strip()), end + len(CLOSE)
 
 
-def _as_text(expression: Expression, value: Json) -> str:
+def _find_close(text: str, begin: int) -> int:
+    """Find the only `}}` that can end an expression: outside its quotes, its braces closed.
+
+    If there is none, any will do: what is before it cannot be read, and is shown.
+    """
+    depth = 0
+    for token in _QUOTES_AND_BRACES.finditer(text, begin, begin + 2 * limits.MAX_EXPRESSION):
+        match token[0]:
+            case "{":
+                depth += 1
+            case "}" if depth:
+                depth -= 1
+            case "}" if text.startswith(CLOSE, token.start()):
+                return token.start()
+            case "}" | "'" | '"' | "`":
+                break
+            case _:
+                pass
+    return text.find(CLOSE, begin)
+
+
+def _as_text(expression: Expression, scope: Scope, budget: Budget) -> str:
+    value = expression.evaluate(scope, budget)
     if value is None:
-        message = f"{expression.text}: is null, which text cannot hold"
-        raise ExpressionError(message)
-    return (
-        value
-        if isinstance(value, str)
-        else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    )
+        raise expression.failed("is null, which text cannot hold")
+    try:
+        if isinstance(value, str):
+            budget.copy(len(value))
+            return value
+        budget.write(value)
+    except LimitError as error:
+        raise expression.failed(str(error)) from error
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def named_tasks(task: Task) -> tuple[TaskId, ...]:
@@ -233,6 +320,25 @@ def named_tasks(task: Task) -> tuple[TaskId, ...]:
     if task.when is not None:
         expressions.append(condition(task.when))
     return tuple(dict.fromkeys(name for each in expressions for name in each.tasks))
+
+
+def _kinds(parsed: dict[str, Any]) -> set[str]:
+    """Give what an expression is made of, but for plain text; level by level, so not deeply."""
+    kinds: set[str] = set()
+    level: list[Any] = [parsed]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > limits.MAX_EXPRESSION_DEPTH:
+            raise _NotNamed(f"it is nested more than {limits.MAX_EXPRESSION_DEPTH} deep")
+        below: list[Any] = []
+        for node in level:
+            if node["type"] != "literal" or not isinstance(node["value"], str):
+                kinds.add(node["type"])
+            if node["type"] != "slice":  # whose children are numbers
+                below += node["children"]
+        level = below
+    return kinds
 
 
 def _names(node: dict[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -278,6 +384,10 @@ def _rooted(path: tuple[str, ...]) -> tuple[str, ...]:
         message = "name the task: tasks.ID.result"
         raise _NotNamed(message)
     return path
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def _hint(text: str) -> str:

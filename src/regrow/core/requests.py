@@ -6,13 +6,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from regrow.core import limits
 from regrow.core.models import Json, TaskId
+from regrow.core.outcome import Outcome
+from regrow.core.record import Record
 from regrow.core.result import json_size
 from regrow.core.run import TreeRun
 from regrow.core.waits import Verdict
-from regrow.core.wire import APPROVAL, Status
+from regrow.core.wire import APPROVAL, ErrorType
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=limits.MAX_EVENT_NAME)]
 
 
 class RequestRefused(ValueError):  # noqa: N818 - it is an answer, not an accident
@@ -74,9 +76,18 @@ def check_approve(run: TreeRun, request: Approve) -> bool:
     record = run.records[task_id]
     if not record.status.is_settled:
         raise RequestRefused(f"'{task_id}' does not wait yet; what it depends on still runs")
-    if record.status is (Status.COMPLETED if request.approved else Status.FAILED):
-        return False  # said again
-    raise RequestRefused(f"'{task_id}' has been answered: it is {record.status.value}")
+    if _said_before(record, request):
+        return False
+    raise RequestRefused(f"'{task_id}' no longer waits: it is {record.status.value}")
+
+
+def _said_before(record: Record, request: Approve) -> bool:
+    """Tell whether a person has given this very answer already."""
+    end = record.outcome or Outcome(record.status)
+    if request.approved:
+        result = end.result if isinstance(end.result, dict) else {}
+        return result.get("approved") is True and "timed_out" not in result
+    return end.error_type == ErrorType.REJECTED and "timed_out" not in end.metadata
 
 
 def check_event(run: TreeRun, request: SendEvent) -> bool:

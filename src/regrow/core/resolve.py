@@ -186,12 +186,18 @@ def _endless_retries(
 ) -> list[Problem]:
     message = "maximum_attempts 0 retries for ever; give a schedule_to_close_timeout"
     return [
-        Problem(
-            "endless_retries", (*paths[split_unit(unit)[0]], "retry", "maximum_attempts"), message
-        )
+        Problem("endless_retries", _policy_path(unit, paths), message)
         for unit, policy in activities.items()
         if policy.retry.maximum_attempts == 0 and policy.schedule_to_close_timeout is None
     ]
+
+
+def _policy_path(unit: str, paths: Mapping[TaskId, Path]) -> Path:
+    """Where the policy of a task is written; that of a compensation comes with its executor."""
+    path = paths[split_unit(unit)[0]]
+    if unit.endswith(COMPENSATE):
+        return (*path, "compensate", "executor")
+    return (*path, "retry", "maximum_attempts")
 
 
 def _implied_group_problems(

@@ -486,7 +486,9 @@ class TreeRun:
             if task_id in running:
                 self._interrupts.extend(running[task_id])
             elif not record.status.is_settled:
-                self._finish(task_id, Outcome(Status.CANCELLED, because=because), at)
+                begun = record.status is Status.IN_PROGRESS and task_id in self.maps
+                end = self.maps[task_id].outcome() if begun else Outcome(Status.CANCELLED)
+                self._finish(task_id, replace(end, because=because), at)
                 self._frontier.settle(task_id, Status.CANCELLED)
 
     def _finish(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import product
+from math import inf
 from typing import Any, Final, cast
 
 from regrow.core.graph import children_of, may_be_group
@@ -185,7 +186,7 @@ class _Tree:
         now = self._simulation.now
         act = next(iter(self._acts(start)), Act())
         if wait.until is not None:
-            left = (wait.until - now).total_seconds()
+            left = max((wait.until - now).total_seconds(), 0)
             self._simulation.at(left, lambda: self.run.woke(task_id, self._simulation.now))
         if wait.kind != SLEEP and isinstance(act, Act) and act.seconds is not None:
             self._simulation.at(act.seconds, lambda: self._answer(task_id, act))
@@ -209,7 +210,7 @@ class _Tree:
         spent = 0.0
         for attempt in range(1, _MOST_ATTEMPTS + 1):
             act = acts[min(attempt, len(acts)) - 1] if acts else Act()
-            answer, seconds = await _answer_of(act, dict(start.inputs), policy)
+            answer, seconds = await _answer_of(act, dict(start.inputs), policy, spent)
             spent += seconds
             pause = None if answer.ok else next_attempt_after(policy, answer, attempt, spent)
             if pause is None:
@@ -235,17 +236,29 @@ class _Tree:
 
 
 async def _answer_of(
-    act: Act | Callable[..., Any], inputs: dict[str, Json], policy: Policy
+    act: Act | Callable[..., Any], inputs: dict[str, Json], policy: Policy, spent: float
 ) -> tuple[Answer, float]:
     """Let a scripted executor run once; gives its answer and the seconds it takes."""
     if not isinstance(act, Act):
         return await _call(act, inputs), 0
-    limit, seconds = policy.start_to_close_timeout, act.seconds
-    if limit is not None and (seconds is None or seconds > limit.total_seconds()):
-        error = f"start_to_close_timeout of {limit.total_seconds():g}s exceeded"
-        late = Answer(ok=False, error=error, error_type=ErrorType.TIMEOUT, retryable=True)
-        return late, limit.total_seconds()
-    return act.answer(), seconds or 0
+    seconds = inf if act.seconds is None else act.seconds
+    name, limit, left = _first_limit(policy, spent)
+    if seconds <= left:
+        return act.answer(), seconds
+    error = f"{name} of {limit:g}s exceeded"
+    return Answer(ok=False, error=error, error_type=ErrorType.TIMEOUT, retryable=True), left
+
+
+def _first_limit(policy: Policy, spent: float) -> tuple[str, float, float]:
+    """Give the timeout that an attempt meets first: its name, its length, what is left of it."""
+    attempt, whole = policy.start_to_close_timeout, policy.schedule_to_close_timeout
+    limits = [("start_to_close_timeout", attempt, 0.0), ("schedule_to_close_timeout", whole, spent)]
+    found = [
+        (name, limit.total_seconds(), limit.total_seconds() - gone)
+        for name, limit, gone in limits
+        if limit is not None
+    ]
+    return min(found, key=lambda each: each[2])
 
 
 async def _call(function: Callable[..., Any], inputs: dict[str, Json]) -> Answer:

@@ -60,9 +60,8 @@ def _first_failure(unit: str, result: Mapping[str, Any]) -> tuple[str, str, str 
     own = [item for item in failures if item[1]["error_type"] != ErrorType.GROUP_FAILED]
     for task_id, entry in own or failures:
         error, inner = str(entry["error"]), cast("dict[str, Any]", entry.get("metadata") or {})
-        deeper = inner.get("failed_task")
-        if entry["error_type"] == ErrorType.SUBTREE_FAILED and deeper:
-            text = error.removeprefix(f"{deeper}: ")
+        deeper, colon, text = error.partition(": ")  # metadata may be left out for its size
+        if entry["error_type"] == ErrorType.SUBTREE_FAILED and colon:
             return f"{unit}/{deeper}", text, inner.get("failed_with")
         return f"{unit}/{task_id}", error, entry["error_type"]
     return unit, str(result.get("error") or "a task inside was cancelled"), None

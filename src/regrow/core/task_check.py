@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator
 
-from regrow.core.models import Task, TreeHead
+from regrow.core.models import Task
 from regrow.core.problems import Path, Problem, suggestion
 from regrow.core.wire import NATIVE_EXECUTORS, TREE
 
 
-def task_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Problem]:
-    """Find fields that contradict each other: maps, sub-trees, compensations."""
+def task_problems(user_id: str | None, task: Task, path: Path) -> Iterator[Problem]:
+    """Find fields that contradict each other: maps, sub-trees, compensations.
+
+    `user_id` is that of the whole tree.
+    """
     yield from _map_problems(task, path)
-    yield from _subtree_problems(head, task, path)
+    yield from _subtree_problems(user_id, task, path)
     undo = task.compensate
     if undo is not None and undo.executor in NATIVE_EXECUTORS:
         message = f"'{undo.executor}' is run by the workflow itself and undoes nothing"
@@ -18,9 +21,9 @@ def task_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Problem]:
 
 
 def _map_problems(task: Task, path: Path) -> Iterator[Problem]:
-    native = task.executor in NATIVE_EXECUTORS and task.executor != TREE
+    native = task.executor_id in NATIVE_EXECUTORS and task.executor_id != TREE
     if task.for_each is not None and native:
-        message = f"a map runs executors and sub-trees; put '{task.executor}' into a sub-tree"
+        message = f"a map runs executors and sub-trees; put '{task.executor_id}' into a sub-tree"
         yield Problem("for_each", (*path, "for_each"), message)
     for field in ("max_in_flight", "tolerate"):
         if task.for_each is None and field in task.model_fields_set:
@@ -28,7 +31,7 @@ def _map_problems(task: Task, path: Path) -> Iterator[Problem]:
             yield Problem("for_each", (*path, field), message)
 
 
-def _subtree_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Problem]:
+def _subtree_problems(user_id: str | None, task: Task, path: Path) -> Iterator[Problem]:
     tree = task.tree
     if tree is None:
         return
@@ -38,8 +41,8 @@ def _subtree_problems(head: TreeHead, task: Task, path: Path) -> Iterator[Proble
     if task.task_queue is not None:
         message = "a sub-tree has no task queue of its own; give one to the tasks inside"
         yield Problem("tree", (*path, "task_queue"), message)
-    if tree.user_id not in (None, head.user_id):
-        whole = f"one of '{head.user_id}'" if head.user_id else "one that has none"
+    if tree.user_id not in (None, user_id):
+        whole = f"one of '{user_id}'" if user_id else "one that has none"
         message = f"user_id '{tree.user_id}' inside {whole}; one tree has one user"
         yield Problem("user_id", (*path, "tree", "user_id"), message)
     for key in task.inputs:

@@ -5,9 +5,10 @@ Here their inputs are read, and it is said how a wait ends when its time is up o
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
+from regrow.core import limits
 from regrow.core.durations import parse_duration
 from regrow.core.models import Json
 from regrow.core.outcome import Outcome, completed, failed, short_error
@@ -90,7 +91,8 @@ def _sleep(inputs: Mapping[str, Json], now: datetime) -> Wait:
 
 def _approval(inputs: Mapping[str, Json], now: datetime) -> Wait:
     _only(APPROVAL, inputs, ("prompt", "timeout", "on_timeout"))
-    on_timeout = inputs.get("on_timeout") or "fail"
+    given = inputs.get("on_timeout")
+    on_timeout = "fail" if given is None else given
     if on_timeout not in _ON_TIMEOUT:
         message = f"approval on_timeout: {on_timeout!r} is not one of {', '.join(_ON_TIMEOUT)}"
         raise ExpressionError(message)
@@ -107,6 +109,9 @@ def _approval(inputs: Mapping[str, Json], now: datetime) -> Wait:
 def _event(inputs: Mapping[str, Json], now: datetime) -> Wait:
     _only(WAIT_FOR_EVENT, inputs, ("event", "timeout"))
     event = _text(f"{WAIT_FOR_EVENT} event", inputs.get("event"))
+    if len(event) > limits.MAX_EVENT_NAME:
+        message = f"{WAIT_FOR_EVENT} event: a name has at most {limits.MAX_EVENT_NAME} characters"
+        raise ExpressionError(message)
     return Wait(
         WAIT_FOR_EVENT,
         _until(WAIT_FOR_EVENT, inputs, now),
@@ -161,7 +166,7 @@ def _moment(value: Json) -> datetime:
     if moment is None or moment.tzinfo is None:
         message = f"{value!r} is no time with an offset, such as 2030-01-31T08:00:00Z"
         raise ValueError(message)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def _late(error: str) -> Outcome:
