@@ -20,7 +20,7 @@ from regrow.core.record import Start
 from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import tree_result
 from regrow.core.run import TreeRun
-from regrow.core.wire import Status
+from regrow.core.wire import Status, split_unit
 
 Document = dict[str, Any]
 Script = Mapping[str, Any]
@@ -52,6 +52,28 @@ def group(task_id: str, *dependencies: str | Document, **fields: Any) -> Documen
 
 def sleep(task_id: str, *dependencies: str | Document, **inputs: Any) -> Document:
     return task(task_id, *dependencies, executor="sleep", inputs=inputs or {"duration": "1h"})
+
+
+def approval(task_id: str, *dependencies: str | Document, **inputs: Any) -> Document:
+    return task(task_id, *dependencies, executor="approval", inputs=inputs)
+
+
+def event(task_id: str, *dependencies: str | Document, **inputs: Any) -> Document:
+    """Waits for the event of its own name unless said otherwise."""
+    asked = {"event": task_id, **inputs}
+    return task(task_id, *dependencies, executor="wait_for_event", inputs=asked)
+
+
+def undone(task_id: str, *dependencies: str | Document, **fields: Any) -> Document:
+    """A task with a compensation that is given its result."""
+    inputs = {"was": f"${{{{ tasks.{task_id}.result }}}}"}
+    compensation = {"executor": "undo", "inputs": inputs}
+    return task(task_id, *dependencies, **{"compensate": compensation, **fields})
+
+
+def subtree(task_id: str, *tasks: Document, **head: Any) -> Document:
+    """A task that runs a tree of those tasks; `inputs` are what that tree declares."""
+    return {"id": task_id, "tree": {**head, "tasks": list(tasks)}}
 
 
 def _edge(written: str | Document) -> str | Document:
@@ -142,6 +164,34 @@ def settle(run: TreeRun, task_id: str, answer: Any = None) -> None:
     else:
         outcome = answer if isinstance(answer, Outcome) else outcome_of(answer)
         run.ended(task_id, outcome, clock(run))
+
+
+def end(run: TreeRun, unit: str, answer: Any = None) -> None:
+    """End one activity or sub-tree, named as in history: `task`, `task[3]`, `task~compensate`."""
+    run.ended(unit, answer if isinstance(answer, Outcome) else outcome_of(answer), clock(run))
+
+
+def play(run: TreeRun, script: Script | None = None) -> list[str]:
+    """Start and end units, the longest running first; gives them in the order of their starts.
+
+    Unscripted ones answer their name; an item may be scripted by its task. Waits, and what was
+    started before, are left alone.
+    """
+    answers: Script = script or {}
+    rest: list[str] = []
+    played: list[str] = []
+    while True:
+        begun = [start.unit for start in start_all(run) if start.wait is None]
+        played += begun
+        rest += begun
+        while (interrupted := run.next_interrupt()) is not None:
+            if interrupted in rest:
+                rest.remove(interrupted)
+                end(run, interrupted, CANCELLED)
+        if not rest:
+            return played
+        unit = rest.pop(0)
+        end(run, unit, answers.get(unit, answers.get(split_unit(unit)[0], unit)))
 
 
 def running(run: TreeRun) -> list[str]:
