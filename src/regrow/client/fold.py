@@ -122,6 +122,7 @@ class Fold:
         document, self._engine = without_engine(document)
         self.tree = load(document)
         self.next_run_id = None
+        self._asked = {}
         if description := self._engine.get("description"):
             self._begin(description)
 
@@ -139,7 +140,7 @@ class Fold:
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
         self._scheduled, self._timers, self._attempts = {}, {}, {}
-        self._ahead, self._asked = {}, {}
+        self._ahead = {}
         if snapshot := self._engine.get("snapshot"):
             restore_snapshot(self.run, snapshot)
             if earlier is not None:
@@ -287,6 +288,7 @@ class Fold:
         elif asked.name == SEND_EVENT:
             sent = SendEvent.model_validate(request)
             self.run.event(sent.event, sent.payload, at)
+        self._look_ahead(at)  # a wait that begins because of it leaves no event
 
     def _on_workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
         del event

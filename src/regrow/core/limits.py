@@ -31,6 +31,7 @@ MAX_PAYLOAD: Final = 2 * MIB - 4 * KIB
 """One argument or result; the server refuses 2 MiB, the rest is for its envelope."""
 
 MAX_STARTS_PER_TASK: Final = 100
+MAX_WAITS_PER_TASK: Final = 1_000
 MAX_BYTES_PER_TASK: Final = 2_000_000
 """Starts, and bytes of their inputs, in one workflow task; beyond 4 MB the server ends the run."""
 

@@ -201,6 +201,11 @@ class TreeRun:
                 return start
         return self._next_compensation(now)
 
+    @property
+    def has_interrupts(self) -> bool:
+        """Whether something is to be cancelled."""
+        return bool(self._interrupts)
+
     def next_interrupt(self) -> str | None:
         """Give the next unit that is to be cancelled, or whose timer is no longer needed."""
         return self._interrupts.popleft() if self._interrupts else None
@@ -476,8 +481,7 @@ class TreeRun:
         self.closed = because
         running: dict[TaskId, list[str]] = {}
         for unit, task_id in self._running.items():
-            if not unit.endswith(COMPENSATE):
-                running.setdefault(task_id, []).append(unit)
+            running.setdefault(task_id, []).append(unit)
         for task_id, record in self.records.items():
             if task_id in self.maps:
                 self.maps[task_id].closed = True

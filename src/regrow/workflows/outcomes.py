@@ -55,7 +55,7 @@ def failure_outcome(
     cause = error
     if isinstance(error, ActivityError):
         cause, retry_state = error.cause or error, error.retry_state
-    if isinstance(cause, CancelledError):
+    if isinstance(cause, CancelledError | asyncio.CancelledError):
         return Outcome(Status.CANCELLED, error="cancelled", attempts=None)
     if isinstance(cause, TemporalTimeoutError):
         return _timeout_outcome(cause, retry_state, policy)

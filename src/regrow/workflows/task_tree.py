@@ -48,6 +48,8 @@ from regrow.workflows.policies import WorkOptions
 
 _Request = TypeVar("_Request", Approve, SendEvent)
 
+_TURNS = 4
+"""Turns of the loop in which what ended in this activation is told to us."""
 _NEXT_TASK = timedelta(milliseconds=1)
 _DESCRIBE_TIMEOUT = timedelta(seconds=30)
 
@@ -83,8 +85,9 @@ class TaskTreeWorkflow:
         except InvalidTree as error:
             raise _refusal(error) from None
         while True:
-            self._interrupt()
+            await self._interrupt()
             more = self._start_what_can()
+            await self._interrupt()  # a start may have failed its task, and that the tree
             if self._tree_run.is_finished:
                 return self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
@@ -117,7 +120,7 @@ class TaskTreeWorkflow:
         at = str(moment(workflow.now()))
         if is_new:
             self._tree_run.answered(asked.task_id, asked.verdict(at), workflow.now())
-            self._wake_up()
+        self._wake_up()
         return {"task_id": asked.task_id, "approved": asked.approved, "by": asked.by, "at": at}
 
     @approve.validator
@@ -132,7 +135,7 @@ class TaskTreeWorkflow:
         asked, is_first = await self._accept(SendEvent, request, check_event)
         if is_first:
             self._tree_run.event(asked.event, asked.payload, workflow.now())
-            self._wake_up()
+        self._wake_up()
         return {"event": asked.event, "first": is_first}
 
     @send_event.validator
@@ -201,11 +204,14 @@ class TaskTreeWorkflow:
         """Start ready tasks; tells whether some are left for the next workflow task."""
         if self._holding():
             return False
-        started, size = 0, 0
+        started, size, waits = 0, 0, 0
         while (start := self._tree_run.next_start(workflow.now())) is not None:
             if start.kind is Kind.WAIT:
                 self._tree_run.waiting(start, workflow.now())
                 self._set_timer(start.task_id)
+                waits += 1
+                if waits >= limits.MAX_WAITS_PER_TASK:
+                    return True
                 continue
             size += self._start(start)
             started += 1
@@ -304,8 +310,15 @@ class TaskTreeWorkflow:
             if timer is not None:
                 timer.cancel()
 
-    def _interrupt(self) -> None:
-        """Cancel what runs, after the tree has been closed."""
+    async def _interrupt(self) -> None:
+        """Cancel what runs, after the tree has been closed; what has just ended keeps its end."""
+        if self._tree_run.has_interrupts:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            self._take_in()
+        self._cancel_handles()
+
+    def _cancel_handles(self) -> None:
         while (unit := self._tree_run.next_interrupt()) is not None:
             if unit in self._handles:
                 self._handles[unit].cancel()
@@ -355,7 +368,7 @@ class TaskTreeWorkflow:
             " are too large to be handed to a fresh run; let tasks return references"
         )
         self._tree_run.give_up(message, ErrorType.HISTORY_FULL, workflow.now())
-        self._interrupt()
+        self._cancel_handles()
 
     # --- ending
 

@@ -4,11 +4,13 @@ from typing import Any
 import pytest
 
 from regrow.core.models import Policy, Task
+from regrow.core.outcome import Answer
 from regrow.core.policies import (
     LIBRARY,
     described_policy,
     foreign_policy,
     merged,
+    next_attempt_after,
     says_something,
 )
 
@@ -128,3 +130,10 @@ def test_task_on_another_queue_may_ask_for_a_heartbeat() -> None:
 )
 def test_layer_says_something_if_any_field_is_set(fields: dict[str, Any], *, says: bool) -> None:
     assert says_something(policy(**fields)) is says
+
+
+@pytest.mark.parametrize(("attempt", "pause"), [(1, 1), (2, 2), (11, 1024)])
+def test_pauses_grow_as_temporals_do_when_nothing_is_said(attempt: int, pause: float) -> None:
+    broken = Answer(ok=False, error="broken", error_type="t", retryable=True)
+
+    assert next_attempt_after(NOTHING, broken, attempt, spent=0) == pause
