@@ -112,7 +112,11 @@ def test_problems_name_the_file_they_are_in(shell: Shell) -> None:
         ("link.yaml", "it is outside the directory of tree.yaml"),
         ("tree.yaml", "a tree cannot be inside itself"),
         ("loop.yaml", "a tree cannot be inside itself"),
-        ("parts", "Is a directory"),
+        ("parts", "it is no file"),
+        ("'-'", "it is no file"),
+        ("ring.yaml", "it cannot be found"),
+        ("empty.yaml", "it holds no tree"),
+        ('"a\\0b"', "it cannot be found"),
     ],
 )
 def test_files_that_must_not_be_included_are_refused(
@@ -120,6 +124,8 @@ def test_files_that_must_not_be_included_are_refused(
 ) -> None:
     (tmp_path.parent / "outside.yaml").write_text("tasks: [{id: secret}]")
     (tmp_path / "link.yaml").symlink_to(tmp_path.parent / "outside.yaml")
+    (tmp_path / "ring.yaml").symlink_to(tmp_path / "ring.yaml")
+    shell.write("empty.yaml", "")
     shell.write("loop.yaml", "tasks: [{id: a, tree: tree.yaml}]")
     shell.write("tree.yaml", TREE.replace("parts/features.yaml", name))
 

@@ -115,14 +115,26 @@ class _Includes:
         task[_TREE] = tree
         self.fill(tree, at, (*chain, file))
 
-    def _read(self, name: str, chain: tuple[File, ...]) -> File:
+    def _locate(self, name: str, chain: tuple[File, ...]) -> Path:
+        """Find the file that a name means, if it is one that may be read."""
         if self._root is None:
             raise _refusal(name, "a tree from standard input names no files")
         path = Path(chain[-1].name).parent / name
-        if not path.resolve().is_relative_to(self._root):
+        try:
+            resolved = path.resolve()
+            special = resolved.exists() and not resolved.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # a ring of links, a NUL
+            raise _refusal(name, f"it cannot be found: {error}") from None
+        if special or str(path) == STDIN:
+            raise _refusal(name, "it is no file")
+        if not resolved.is_relative_to(self._root):
             raise _refusal(name, f"it is outside the directory of {chain[0].name}")
-        if any(Path(file.name).resolve() == path.resolve() for file in chain):
+        if any(Path(file.name).resolve() == resolved for file in chain):
             raise _refusal(name, "a tree cannot be inside itself")
+        return path
+
+    def _read(self, name: str, chain: tuple[File, ...]) -> File:
+        path = self._locate(name, chain)
         try:
             file = read_file(str(path))
         except OSError as error:
@@ -131,6 +143,8 @@ class _Includes:
             raise InvalidTree(
                 [replace(problem, file=str(path)) for problem in error.problems]
             ) from None
+        if not isinstance(file.value, dict | list):
+            raise _refusal(name, "it holds no tree")
         if len(self.parts) >= MAX_FILES:
             raise _refusal(name, f"the tree includes more than {MAX_FILES:,} files")
         self._bytes += len(file.text)

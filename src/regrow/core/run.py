@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from regrow.core import limits
+from regrow.core.bounded import weigh
 from regrow.core.compensation import Compensations
 from regrow.core.frontier import Frontier
 from regrow.core.graph import children_of, dependents_of, enclosing_groups
@@ -378,6 +379,9 @@ class TreeRun:
         results = {edge: self.task_view(edge)["result"] for edge in edges if self.completed(edge)}
         absent = [edge for edge in edges if edge not in results]
         summary = {"results": results, "count": len(results), "absent": absent}
+        if weigh(summary, limits.MAX_PAYLOAD) > limits.MAX_PAYLOAD:  # aggregates of aggregates grow
+            error = "the results are too large to be gathered; let tasks return references"
+            return failed(error, ErrorType.PAYLOAD_TOO_LARGE)
         return completed(cast("Json", summary), attempts=1)
 
     # --- starts

@@ -754,3 +754,23 @@ def test_expressions_see_the_inputs_the_tree_and_how_tasks_ended(
     )
 
     assert inputs_of(tree, "last", {"a": fails(error_type="broken_pipe")}) == {"x": value}
+
+
+# --- aggregates of aggregates
+
+
+def test_aggregates_of_aggregates_end_where_they_would_explode() -> None:
+    chain = [
+        task(
+            f"a{at}",
+            *[f"a{before}?" for before in range(max(at - 2, 0), at)],
+            executor="aggregate_results",
+        )
+        for at in range(60)
+    ]
+
+    run = run_to_end(tree_of(*chain))
+
+    failures = [record.outcome for record in run.records.values() if record.status == "failed"]
+    assert failures
+    assert {end.error_type for end in failures if end} == {"payload_too_large"}
