@@ -334,7 +334,9 @@ def test_first_untolerated_failure_cancels_everything_unsettled() -> None:
         "may": "cancelled",
     }
     assert start_all(run) == []
+    assert run.has_interrupts
     assert [run.next_interrupt() for _ in range(3)] == ["busy", "nap", None]
+    assert not run.has_interrupts
     assert run.status is Status.IN_PROGRESS
     settle(run, "busy", CANCELLED)
     assert start_all(run) == []
