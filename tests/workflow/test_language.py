@@ -189,6 +189,25 @@ async def test_answers_that_make_no_sense_are_refused_in_one_line(server: Embedd
     assert result.tasks["next"].error == "rejected: no"
 
 
+# --- giving up
+
+
+async def test_failure_before_anything_was_started_interrupts_what_runs(
+    server: EmbeddedServer,
+) -> None:
+    document = tree(
+        task("slow", inputs={"linger": True}),
+        task("bad", inputs={"value": "${{ abs(inputs.text) }}"}),
+        on_failure="cancel",
+        inputs={"text": "no number"},
+    )
+    async with worker_env(server.client, probe) as client, asyncio.timeout(30):
+        result = await ended(await client.start(document, id="gives-up"))
+
+    assert result.tasks["bad"].error_type == "expression_error"
+    assert result.tasks["slow"].status is Status.CANCELLED
+
+
 # --- maps and sub-trees
 
 

@@ -87,7 +87,8 @@ class TaskTreeWorkflow:
         while True:
             await self._interrupt()
             more = self._start_what_can()
-            await self._interrupt()  # a start may have failed its task, and that the tree
+            if self._tree_run.has_interrupts:
+                continue  # a start failed its task, and that the tree
             if self._tree_run.is_finished:
                 return self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
