@@ -1,10 +1,6 @@
 """`regrow schema`: the published file, and the schemas of projects."""
 
 import json
-import subprocess
-import sys
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,23 +33,6 @@ def validator_of(file: Path) -> Any:
 
 def test_the_published_schema_is_what_the_command_prints(shell: Shell) -> None:
     assert shell.run("schema").stdout == (ROOT / PUBLISHED).read_text(encoding="utf-8"), REFRESH
-
-
-def test_it_is_in_the_wheel_and_in_the_sdist(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    [wheel], [sdist] = tmp_path.glob("*.whl"), tmp_path.glob("*.tar.gz")
-    text = (ROOT / PUBLISHED).read_bytes()
-    with zipfile.ZipFile(wheel) as archive:
-        assert archive.read(PUBLISHED.removeprefix("src/")) == text
-    with tarfile.open(sdist) as archive:
-        packed = archive.extractfile(f"{sdist.name.removesuffix('.tar.gz')}/{PUBLISHED}")
-        assert packed is not None
-        assert packed.read() == text
 
 
 @pytest.mark.parametrize("tree", TREES, ids=lambda tree: f"{tree.parent.name}/{tree.name}")
