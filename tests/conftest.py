@@ -1,5 +1,6 @@
 """What tests share: one real Temporal server for the whole session, a worker for each test."""
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import settings
 
 from regrow.embedded import EmbeddedServer, embedded_server
 
-settings.register_profile("ci", deadline=None, print_blob=True, derandomize=False)
-settings.load_profile("ci")
+# The same examples in every build, so that one that fails says something about the change that it
+# builds; `make long` looks for new ones.
+LONG = bool(os.environ.get("REGROW_LONG"))
+settings.register_profile("regrow", deadline=None, print_blob=True, derandomize=not LONG)
+settings.load_profile("regrow")
 
 
 @pytest.fixture(scope="session")

@@ -253,6 +253,7 @@ def oracle_cancel(
     *,
     tree_inputs: Mapping[str, Json] | None = None,
     tree_id: str = "tree",
+    failed_inside: Sequence[str] = (),
 ) -> EndState:
     """The end state under `on_failure: cancel`, given the order in which tasks settled.
 
@@ -261,6 +262,8 @@ def oracle_cancel(
     aggregates, failing expressions, empty maps) may be listed, and then settled where they stand in
     the list; left out, they settled the moment they could. What stands behind the first untolerated
     failure doesn't matter. Paths of tasks in sub-trees may be there and don't matter either.
+    `failed_inside` are the sub-trees in which a task had failed when they were interrupted: such a
+    one says so instead of being cancelled.
     """
     tree = _read(document, tree_inputs or {}, tree_id)
     undisturbed = _judge_all(tree, script)
@@ -268,8 +271,9 @@ def oracle_cancel(
     settled, culprit = _until_failure(tree, undisturbed, own)
     if culprit is None:
         return _end_state(tree, undisturbed, script)
-    cut = _Verdict(CANCELLED, reason=BY_FAILURE)
-    verdicts = {each: undisturbed[each] if each in settled else cut for each in tree.tasks}
+    cut = dict.fromkeys(tree.tasks, _Verdict(CANCELLED, reason=BY_FAILURE))
+    cut |= dict.fromkeys(failed_inside, _failed(TREE_FAILED))
+    verdicts = {each: undisturbed[each] if each in settled else cut[each] for each in tree.tasks}
     return _end_state(tree, verdicts, script, culprit)
 
 
