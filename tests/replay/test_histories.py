@@ -16,7 +16,7 @@ from temporalio.worker import Replayer
 from tests.replay.behaviours import BEHAVIOURS, CONTINUED, STEERED
 from tests.replay.record import HISTORIES
 
-from regrow.core import frontier, run
+from regrow.core import frontier, gates, run
 from regrow.core.graph import dependents_of
 from regrow.plugin import RegrowPlugin
 
@@ -85,19 +85,7 @@ def ignores_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(value: Any) -> bool:
         return True
 
-    monkeypatch.setattr(run, "is_true", broken)
-
-
-def does_not_wait_for_optional_edges(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = frontier.Frontier.__init__
-
-    def broken(self: frontier.Frontier, tasks: Any, groups: Any) -> None:
-        original(self, tasks, groups)
-        for task in tasks:
-            if task.dependencies and not any(edge.required for edge in task.dependencies):
-                vars(self)["_unblocked"].append(task.id)
-
-    monkeypatch.setattr(frontier.Frontier, "__init__", broken)
+    monkeypatch.setattr(gates, "is_true", broken)
 
 
 def goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +106,6 @@ BROKEN: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     starts_low_priority_first: "a_window_admits_tasks_by_priority",
     takes_required_edges_for_optional: "a_required_failure_skips_dependents",
     ignores_conditions: "a_false_condition_skips",
-    does_not_wait_for_optional_edges: "an_optional_failure_is_tolerated",
     goes_on_after_a_failure: "the_first_failure_cancels_the_rest",
     forgets_what_a_continuation_was_given: "a_long_tree_continues_as_new.run2",
 }

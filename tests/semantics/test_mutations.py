@@ -9,7 +9,7 @@ import pytest
 from tests.semantics.running import check_cell, check_rule, seen_of
 from tests.semantics.table import cells, rules, scenario
 
-from regrow.core import compensation, frontier, inputs, mapping, models, run
+from regrow.core import compensation, frontier, gates, inputs, mapping, models, run
 from regrow.core.graph import dependents_of
 from regrow.core.outcome import Because, Outcome
 from regrow.core.references import ExpressionError
@@ -94,11 +94,11 @@ def conditions_are_ignored(patch: pytest.MonkeyPatch) -> None:
     def broken(value: Any) -> bool:
         return True
 
-    patch.setattr(run, "is_true", broken)
+    patch.setattr(gates, "is_true", broken)
 
 
 def conditions_that_fail_are_false(patch: pytest.MonkeyPatch) -> None:
-    original = vars(run.TreeRun)["_condition"]
+    original = vars(gates)["_condition"]
 
     def broken(self: run.TreeRun, text: str) -> bool:
         try:
@@ -106,7 +106,7 @@ def conditions_that_fail_are_false(patch: pytest.MonkeyPatch) -> None:
         except ExpressionError:
             return False
 
-    patch.setattr(run.TreeRun, "_condition", broken)
+    patch.setattr(gates, "_condition", broken)
 
 
 # --- what is passed
@@ -226,7 +226,7 @@ def groups_die_of_any_failure(patch: pytest.MonkeyPatch) -> None:
     def broken(self: run.TreeRun, task_id: str) -> bool:
         return self.records[task_id].status is Status.FAILED
 
-    patch.setattr(run.TreeRun, "_went_wrong", broken)
+    patch.setattr(gates, "_went_wrong", broken)
 
 
 def members_have_the_edges_of_their_group(patch: pytest.MonkeyPatch) -> None:

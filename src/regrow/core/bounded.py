@@ -20,6 +20,7 @@ _BYTES_WALKED: Final = 8
 _BYTES_WRITTEN: Final = 4
 _CHARS_COPIED: Final = 16
 _ITEMS_MATCHED: Final = 16
+_ITEMS_MADE: Final = 8
 _COMPARISONS: Final = 16
 """What may be done for the price of one step, which is about a third of a microsecond."""
 _CALL: Final = 4
@@ -33,16 +34,25 @@ class LimitError(ValueError):
 class Budget:
     """The steps left to the expressions of one value."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "steps")
 
     def __init__(self, steps: int = limits.MAX_STEPS) -> None:
-        self.left = steps
+        self.steps = self.left = steps
+
+    @property
+    def spent(self) -> int:
+        """How many steps have been taken."""
+        return self.steps - max(self.left, 0)
 
     def spend(self, steps: int) -> None:
         """Take steps away; raises `LimitError` once there are none."""
         self.left -= steps
         if self.left < 0:
             raise LimitError("takes too many steps; select less, or let a task compute it")
+
+    def make(self, items: int) -> None:
+        """Pay for making a mapping or a list that the author wrote; never too much by itself."""
+        self.left -= items // _ITEMS_MADE + 1
 
     def copy(self, chars: int) -> None:
         """Pay for reading or writing so much text."""

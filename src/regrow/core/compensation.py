@@ -1,13 +1,13 @@
 """Undoing what was done: compensations run one at a time, the latest completed task first."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from regrow.core.models import Task, TaskId
+from regrow.core.models import Json, Task, TaskId
 from regrow.core.outcome import Outcome, failed, short_error
 from regrow.core.record import Record, Start
-from regrow.core.references import ExpressionError, Scope, compile_template
+from regrow.core.references import ExpressionError
 from regrow.core.wire import ErrorType, Status, compensation_unit
 
 
@@ -23,6 +23,21 @@ class Compensations:
         self._running = False
 
     @property
+    def is_begun(self) -> bool:
+        """Whether undoing has begun, here or in an earlier run."""
+        return bool(self._queue or self.records)
+
+    @property
+    def left(self) -> list[TaskId]:
+        """The tasks that are still to be undone, in that order."""
+        return list(self._queue)
+
+    def restore(self, left: list[TaskId], records: Mapping[TaskId, Record]) -> None:
+        """Record how far an earlier run had come."""
+        self._queue.extend(left)
+        self.records |= records
+
+    @property
     def is_finished(self) -> bool:
         """Whether nothing is left to undo."""
         return not self._queue and not self._running
@@ -33,25 +48,29 @@ class Compensations:
             self.completed.append(task_id)
 
     def begin(self) -> None:
-        """Undo from now on."""
-        self._queue.extend(reversed(self.completed))
+        """Undo from now on, unless that had begun already."""
+        if not self.is_begun:
+            self._queue.extend(reversed(self.completed))
 
-    def next(self, scope: Scope, now: datetime) -> Start | None:
-        """Give the next compensation; one whose inputs have no value ends here."""
-        while self._queue and not self._running:
-            task_id = self._queue.popleft()
-            undo = self._tasks[task_id].compensate
-            assert undo is not None  # noqa: S101 - only such tasks are kept
-            try:
-                inputs = compile_template(undo.inputs).render(scope)
-            except ExpressionError as error:
-                self.began(task_id, now)
-                self.ended(task_id, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
-                continue
-            assert isinstance(inputs, dict)  # noqa: S101 - inputs are a mapping
-            unit = compensation_unit(task_id)
-            return Start(unit, task_id, executor=undo.executor, inputs=inputs)
-        return None
+    @property
+    def may_start(self) -> bool:
+        """Whether a compensation can start now; they run one at a time."""
+        return bool(self._queue) and not self._running
+
+    def next(self, render: Callable[[Json], Json], now: datetime) -> Start | None:
+        """Give the next compensation that may start, or end it if its inputs have no value."""
+        task_id = self._queue.popleft()
+        undo = self._tasks[task_id].compensate
+        assert undo is not None  # noqa: S101 - only such tasks are kept
+        try:
+            inputs = render(undo.inputs)
+        except ExpressionError as error:
+            self.began(task_id, now)
+            self.ended(task_id, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
+            return None
+        assert isinstance(inputs, dict)  # noqa: S101 - inputs are a mapping
+        unit = compensation_unit(task_id)
+        return Start(unit, task_id, executor=undo.executor, inputs=inputs)
 
     def began(self, task_id: TaskId, at: datetime) -> None:
         """Record that it was started."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from regrow.core.bounded import Budget
 from regrow.core.models import Dependency, Json, Task, TaskId
 from regrow.core.references import (
     ExpressionError,
@@ -49,12 +50,12 @@ class Inputs:
         )
         return cls(template, passed, None if task.tree is None else tuple(task.tree.inputs))
 
-    def render(self, upstream: Upstream) -> dict[str, Json]:
+    def render(self, upstream: Upstream, budget: Budget | None = None) -> dict[str, Json]:
         """Give the inputs; raises `ExpressionError`.
 
         The author's keys win, then results under a name, then spread ones, the later edge first.
         """
-        own = self.template.render(upstream)
+        own = self.template.render(upstream, budget)
         assert isinstance(own, dict)  # noqa: S101 - a task's inputs are a mapping
         spread: dict[str, Json] = {}
         named: dict[str, Json] = {}

@@ -16,6 +16,12 @@ MAX_STEPS: Final = 1_000_000
 """What the expressions of one value may take together, a quarter to half of a microsecond each;
 a workflow task that takes two seconds never ends."""
 
+MAX_STEPS_PER_TASK: Final = 1_000_000
+"""After which a workflow task leaves the rest of its decisions to the next."""
+
+MAX_EXPRESSIONS: Final = 256 * KIB
+"""Characters of a document's different expressions; each takes two microseconds to read."""
+
 MAX_USER_ID_BYTES: Final = 64
 MAX_IN_FLIGHT: Final = 500
 MAX_ITEMS: Final = 10_000

@@ -17,6 +17,7 @@ from regrow.core.graph import graph_problems
 from regrow.core.models import ID_PATTERN, Task, TaskTree, TreeHead
 from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion, within
 from regrow.core.reference_check import reference_problems
+from regrow.core.references import cost_of_text
 from regrow.core.task_check import task_problems
 from regrow.core.wire import ENGINE_KEY, TREE
 
@@ -27,7 +28,17 @@ _GRAPH_CODES: Final = (
     "duplicate_dependency",
     "duplicate_into",
 )
+_BARE_EXPRESSIONS: Final = (("when",), ("for_each",))
 _SEED_KEYS: Final = ("schemas", "params")
+_MUST_BE: Final = {
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "for_each": "must be a list, or an expression that gives one",
+    "dependency": "must be the id of a task, or a mapping that has it",
+}
+"""What pydantic says in words of Python, by its type; and what may be one thing or another."""
 _LIFTED_KEYS: Final = ("children", *_SEED_KEYS)
 
 
@@ -124,6 +135,7 @@ def with_inputs(tree: TaskTree, inputs: Mapping[str, Any]) -> TaskTree:
 def _not_plain(document: object) -> Iterator[Problem]:
     """Find what JSON cannot hold, and nesting that would exhaust a reader."""
     rest: list[tuple[object, Path]] = [(document, ())]
+    expressions: dict[str, int] = {}
     while rest:
         value, path = rest.pop()
         if len(path) > limits.MAX_NESTING:
@@ -139,13 +151,23 @@ def _not_plain(document: object) -> Iterator[Problem]:
         elif isinstance(value, list | tuple):
             items = list(enumerate(cast("Sequence[object]", value)))
             rest.extend((item, (*path, index)) for index, item in reversed(items))
-        elif isinstance(value, str) and not _is_utf8(value):
-            yield Problem("text", path, "the text has half of a surrogate pair in it")
-        elif isinstance(value, float) and not math.isfinite(value):
-            yield Problem("number", path, f"{value} is not a JSON number")
-        elif not isinstance(value, str | int | float | bool | None):
-            kind = type(value).__name__
-            yield Problem("not_json", path, f"a {kind} is not JSON; put the value in quotes")
+        elif isinstance(value, str):
+            expressions |= cost_of_text(value, whole=path[-1:] in _BARE_EXPRESSIONS)
+            if not _is_utf8(value):
+                yield Problem("text", path, "the text has half of a surrogate pair in it")
+        else:
+            yield from _no_number(value, path)
+    if sum(expressions.values()) > limits.MAX_EXPRESSIONS:
+        most = f"{limits.MAX_EXPRESSIONS:,} characters in all; let a task compute what they do"
+        yield Problem("too_many", (), f"the expressions of a tree have at most {most}")
+
+
+def _no_number(value: object, path: Path) -> Iterator[Problem]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield Problem("number", path, f"{value} is not a JSON number")
+    elif not isinstance(value, int | float | bool | None):
+        kind = type(value).__name__
+        yield Problem("not_json", path, f"a {kind} is not JSON; put the value in quotes")
 
 
 def _is_utf8(text: str) -> bool:
@@ -372,12 +394,18 @@ def _shape_problems(model: type[BaseModel], value: object, path: Path) -> list[P
     try:
         model.model_validate(value)
     except ValidationError as error:
-        return [_shape_problem(model, dict(item), path) for item in error.errors()]
+        found = [_shape_problem(model, dict(item), path) for item in error.errors()]
+        return list(dict.fromkeys(found))
     return []
 
 
 def _shape_problem(model: type[BaseModel], item: dict[str, Any], path: Path) -> Problem:
     location = cast("tuple[str | int, ...]", item["loc"])
+    code = str(item["type"])
+    if location[:1] == ("for_each",):
+        code, location = "for_each", location[:1]  # what follows are the types it may have
+    elif location[:1] == ("dependencies",) and code == "model_type":
+        code = "dependency"
     where = (*path, *location)
     if item["type"] == "extra_forbidden":
         known = _model_at(model, location[:-1]).model_fields
@@ -391,8 +419,8 @@ def _shape_problem(model: type[BaseModel], item: dict[str, Any], path: Path) -> 
         return Problem("id", where, message)
     if item["type"] == "missing":
         return Problem("missing", where, f"'{location[-1]}' is missing")
-    message = str(item["msg"])
-    return Problem(str(item["type"]), where, message[:1].lower() + message[1:])
+    message = _MUST_BE.get(code, str(item["msg"]))
+    return Problem(code, where, message[:1].lower() + message[1:])
 
 
 def _model_at(model: type[BaseModel], location: tuple[str | int, ...]) -> type[BaseModel]:

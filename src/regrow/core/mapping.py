@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from regrow.core import limits
+from regrow.core.bounded import Budget
 from regrow.core.inputs import Inputs
 from regrow.core.models import Json, Task
 from regrow.core.outcome import Outcome
@@ -45,9 +46,9 @@ class MapRun:
         self.results = [None] * len(self.items)
 
     @classmethod
-    def of(cls, task: Task, scope: Scope) -> "MapRun":
+    def of(cls, task: Task, scope: Scope, budget: Budget | None = None) -> "MapRun":
         """Find the items; raises `ExpressionError` if there is no list of them."""
-        items = compile_items(cast("list[Json] | str", task.for_each)).render(scope)
+        items = compile_items(cast("list[Json] | str", task.for_each)).render(scope, budget)
         if not isinstance(items, list):
             kind = "null" if items is None else type(items).__name__
             message = f"for_each needs a list, but {task.for_each} gave {kind}"

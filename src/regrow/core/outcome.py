@@ -22,7 +22,7 @@ _FAILURE_KEYS: Final = ("status", "error", "error_type", "retryable", "retry_aft
 class Because:
     """Why a task did not run: the rule, and the task that caused it."""
 
-    reason: Literal["dependency", "condition", "on_failure", "cancel"]
+    reason: Literal["dependency", "condition", "on_failure", "cancel", "by_hand"]
     task_id: TaskId | None = None
     """The nearest cause; following it from task to task gives the chain."""
     root: TaskId | None = None

@@ -58,6 +58,8 @@ _MOST_SHOWN: Final = 200
 _MOST_ERROR: Final = 1_000
 _FEW: Final = 4
 """So many references can be too large, but not so large that writing them out takes long."""
+_PATH_COST: Final = 5
+_MERE_PATH: Final = re.compile(r'\s*[\w."-]+\s*(\}\}|$)')
 _QUOTES_AND_BRACES: Final = re.compile(
     r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|`(?:[^`\\]|\\.)*+`|[{}'"`]""", re.DOTALL
 )
@@ -151,8 +153,11 @@ class Template:
     """A JSON value with references in it."""
 
     expressions: tuple[Expression, ...]
-    render: Callable[[Scope], Json]
-    """Gives a fresh value; raises `ExpressionError`."""
+    fill: Callable[[Scope, Budget], Json]
+
+    def render(self, scope: Scope, budget: Budget | None = None) -> Json:
+        """Give a fresh value; raises `ExpressionError`, also once the budget is spent."""
+        return self.fill(scope, budget or Budget())
 
 
 _Fill = Callable[[Scope, Budget], Json]
@@ -195,14 +200,15 @@ def compile_template(value: Json) -> Template:
     """Compile every reference inside a value; raises `ExpressionError` at the first bad one."""
     expressions: list[Expression] = []
     fill = _compile(value, expressions)
+    if len(expressions) <= _FEW:
+        return Template(tuple(expressions), fill)
 
-    def render(scope: Scope) -> Json:
-        filled = fill(scope, Budget())
-        if len(expressions) > _FEW:
-            _check_weight(filled, expressions)
+    def weighed(scope: Scope, budget: Budget) -> Json:
+        filled = fill(scope, budget)
+        _check_weight(filled, expressions)
         return filled
 
-    return Template(tuple(expressions), render)
+    return Template(tuple(expressions), weighed)
 
 
 def compile_items(value: list[Json] | str) -> Template:
@@ -210,7 +216,7 @@ def compile_items(value: list[Json] | str) -> Template:
     if not isinstance(value, str):
         expressions: list[Expression] = []
         fill = _compile(value, expressions)
-        return Template(tuple(expressions), lambda scope: fill(scope, Budget()))
+        return Template(tuple(expressions), fill)
     expression = condition(value)
     return Template((expression,), expression.evaluate)
 
@@ -229,12 +235,40 @@ def _compile(value: Json, found: list[Expression]) -> _Fill:
     if isinstance(value, str) and OPEN in value:
         return _compile_text(value, found)
     if isinstance(value, dict):
-        fields = {key: _compile(item, found) for key, item in value.items()}
-        return lambda scope, budget: {key: fill(scope, budget) for key, fill in fields.items()}
+        return _fill_fields({key: _compile(item, found) for key, item in value.items()})
     if isinstance(value, list):
-        items = [_compile(item, found) for item in value]
-        return lambda scope, budget: [fill(scope, budget) for fill in items]
+        return _fill_items([_compile(item, found) for item in value])
     return lambda _, __: value
+
+
+def _fill_fields(fields: Mapping[str, _Fill]) -> _Fill:
+    def fill_fields(scope: Scope, budget: Budget) -> Json:
+        budget.make(len(fields))
+        return {key: fill(scope, budget) for key, fill in fields.items()}
+
+    return fill_fields
+
+
+def _fill_items(items: Sequence[_Fill]) -> _Fill:
+    def fill_items(scope: Scope, budget: Budget) -> Json:
+        budget.make(len(items))
+        return [fill(scope, budget) for fill in items]
+
+    return fill_items
+
+
+def cost_of_text(text: str, *, whole: bool) -> dict[str, int]:
+    """Give at least what it costs to read the expressions of a text: characters, by what is read.
+
+    `whole` says that the text is an expression itself. What only picks a value costs little.
+    """
+    pieces = [text] if whole else text.split(OPEN)[1:]
+    return {
+        piece[: limits.MAX_EXPRESSION]: _PATH_COST
+        if _MERE_PATH.match(piece)
+        else min(len(piece), limits.MAX_EXPRESSION) + _PATH_COST
+        for piece in pieces
+    }
 
 
 def _compile_text(text: str, found: list[Expression]) -> _Fill:

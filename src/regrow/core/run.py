@@ -11,33 +11,30 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regrow.core import limits
-from regrow.core.bounded import weigh
+from regrow.core.bounded import Budget
 from regrow.core.compensation import Compensations
 from regrow.core.frontier import Frontier
+from regrow.core.gates import decide, event_outcome
 from regrow.core.graph import children_of, dependents_of, enclosing_groups
 from regrow.core.inputs import Inputs, ItemScope
-from regrow.core.mapping import MapRun
-from regrow.core.models import Json, Task, TaskId
-from regrow.core.outcome import Because, Outcome, completed, failed, short_error
+from regrow.core.models import Json, TaskId
+from regrow.core.outcome import Because, Outcome, failed, short_error
 from regrow.core.record import Kind, Record, Start
-from regrow.core.references import ExpressionError, compile_template, condition, is_true
+from regrow.core.references import ExpressionError, compile_template
 from regrow.core.resolve import Plan
-from regrow.core.waits import Verdict, Wait, read_wait
-from regrow.core.wire import (
-    AGGREGATE_RESULTS,
-    COMPENSATE,
-    GROUP,
-    TREE,
-    WAIT_FOR_EVENT,
-    WAITS,
-    ErrorType,
-    Status,
-    item_unit,
-    split_unit,
-)
+from regrow.core.waits import Verdict, Wait
+from regrow.core.wire import COMPENSATE, TREE, ErrorType, Status, item_unit, split_unit
+
+if TYPE_CHECKING:
+    from regrow.core.mapping import MapRun
+
+_T = TypeVar("_T")
+
+_GATE_STEPS = 50
+"""What looking at one task takes, in the steps of expressions."""
 
 
 class TreeRun:
@@ -52,8 +49,12 @@ class TreeRun:
         *,
         tree_id: str,
         on_change: Callable[[TaskId], object] = lambda _: None,
+        steps_at_once: int | None = None,
     ) -> None:
-        """`on_change` is told of every task whose status changes."""
+        """`on_change` is told of every task whose status changes.
+
+        After `steps_at_once` of deciding `next_start` gives None, though there may be more.
+        """
         tree = plan.tree
         self._on_change = on_change
         self.plan = plan
@@ -73,6 +74,8 @@ class TreeRun:
         self.grouped = enclosing_groups(tree.tasks, self._groups)
         self.waits: dict[TaskId, Wait] = {}
         self.maps: dict[TaskId, MapRun] = {}
+        self.restored_maps: dict[TaskId, list[Any]] = {}
+        """How far the maps that an earlier run began had come, until their items are found."""
         self.events: dict[str, Json] = {}
         """The first payload sent by each name."""
         self.undo = Compensations(self.tasks)
@@ -87,6 +90,8 @@ class TreeRun:
         self._running: dict[str, TaskId] = {}
         self._failed = False
         self._interrupts: deque[str] = deque()
+        self._steps_at_once = steps_at_once
+        self._effort = 0
 
     # --- what others see
 
@@ -173,12 +178,13 @@ class TreeRun:
                 for task_id in self.records
                 if self.completed(task_id) and self.is_default_output(task_id)
             }
-        return {name: self._output(name, value) for name, value in declared.items()}
+        budget = Budget()
+        return {name: self._output(name, value, budget) for name, value in declared.items()}
 
-    def _output(self, name: str, value: Json) -> Json:
+    def _output(self, name: str, value: Json, budget: Budget) -> Json:
         """Give one output; one that has no value is null, and fails the tree."""
         try:
-            return compile_template(value).render(self)
+            return compile_template(value).render(self, budget)
         except ExpressionError as error:
             self.error = self.error or f"output '{name}': {error}"
             return None
@@ -187,9 +193,9 @@ class TreeRun:
 
     def next_start(self, now: datetime) -> Start | None:
         """Give what starts next, or None when nothing can; settles what needs no worker."""
-        while self.closed is None:
+        while self._may_go_on:
             self._pass_gates(now)
-            if self.closed is not None:  # a gate failed its task, and the tree gave up
+            if not self._may_go_on:  # such as when a gate failed its task, and the tree gave up
                 break
             if self._begun_waits:
                 return self._begun_waits.popleft()
@@ -201,6 +207,19 @@ class TreeRun:
             if start is not None:
                 return start
         return self._next_compensation(now)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self.closed is None and not self.is_tired
+
+    @property
+    def is_tired(self) -> bool:
+        """Whether deciding took so long that the rest is left for later, after a `rest`."""
+        return self._steps_at_once is not None and self._effort >= self._steps_at_once
+
+    def rest(self) -> None:
+        """Begin anew to count what deciding takes."""
+        self._effort = 0
 
     @property
     def has_interrupts(self) -> bool:
@@ -265,7 +284,7 @@ class TreeRun:
             if wait.event == name and task_id in self.waits:
                 del self.waits[task_id]
                 self._interrupts.append(task_id)
-                self._settle(task_id, self._event_outcome(name), at)
+                self._settle(task_id, event_outcome(name, payload), at)
         return True
 
     def cancel(self, reason: str, at: datetime) -> None:
@@ -281,30 +300,28 @@ class TreeRun:
 
     def restore(self, task_id: TaskId, record: Record) -> None:
         """Record an end that an earlier run of the same tree saw."""
-        outcome = cast("Outcome", record.outcome)
         self.counts[Status.PENDING] -= 1
         self.counts[record.status] += 1
         self.records[task_id] = record
         self._on_change(task_id)
         self._frontier.settle(task_id, record.status)
-        self._judge(task_id, outcome, cast("datetime", record.finished_at))
-
-    def restore_wait(self, task_id: TaskId, started_at: datetime, until: datetime | None) -> None:
-        """Record a wait that an earlier run began; it keeps its hour."""
-        wait = replace(self._read_wait(self.tasks[task_id], started_at), until=until)
-        self.waiting(Start(task_id, task_id, Kind.WAIT, wait=wait), started_at)
+        outcome = cast("Outcome", record.outcome)
+        self._failed = self._failed or self._counts_as_failure(task_id, outcome)
 
     def restore_map(self, task_id: TaskId, started_at: datetime, shape: list[Any]) -> None:
-        """Record a map that an earlier run began."""
-        mapping = self.maps[task_id] = MapRun.of(self.tasks[task_id], self)
-        mapping.restore(shape)
+        """Record a map that an earlier run began; its items are found when it goes on."""
+        self.restored_maps[task_id] = shape
         self._move(task_id, Status.IN_PROGRESS)
         self.records[task_id].started_at = started_at
+
+    def restore_close(self, because: Because | None) -> None:
+        """Record, before anything else, why an earlier run closed the tree."""
+        self.closed = because
 
     # --- gates: what needs no worker
 
     def _pass_gates(self, now: datetime) -> None:
-        while self.closed is None and (task_id := self._frontier.unblocked()) is not None:
+        while self._may_go_on and (task_id := self._frontier.unblocked()) is not None:
             outcome = self._gate(task_id, now)
             if outcome is not None:
                 self._settle(task_id, outcome, now)
@@ -312,77 +329,27 @@ class TreeRun:
     def _gate(self, task_id: TaskId, now: datetime) -> Outcome | None:
         """Decide about a task whose edges are satisfied; an outcome ends it here and now."""
         task = self.tasks[task_id]
-        begun = task_id in self.waits or task_id in self.maps  # by an earlier run
         try:
-            if not begun and task.when is not None and not self._condition(task.when):
-                return Outcome(Status.SKIPPED, because=Because("condition"))
-            native = self.plan.natives.get(task_id)
-            if native in WAITS:
-                return None if begun else self._begin_wait(task, now)
-            if native == GROUP:
-                return self._group_outcome(task_id)
-            if native == AGGREGATE_RESULTS:
-                return self._aggregate(task)
-            return self._line_up(task)
+            end = self._paid(lambda budget: decide(self, task, now, budget))
         except ExpressionError as error:
-            return failed(short_error(str(error)), ErrorType.EXPRESSION)
-
-    def _condition(self, text: str) -> bool:
-        return is_true(condition(text).evaluate(self))
-
-    def _begin_wait(self, task: Task, now: datetime) -> Outcome | None:
-        wait = self._read_wait(task, now)
-        if wait.kind == WAIT_FOR_EVENT and wait.event in self.events:
-            return self._event_outcome(wait.event)
-        self._begun_waits.append(Start(task.id, task.id, Kind.WAIT, wait=wait))
+            return _no_value(error)
+        if isinstance(end, Wait):
+            self._begun_waits.append(Start(task_id, task_id, Kind.WAIT, wait=end))
+        elif end is not None:
+            return end
+        elif task_id in self.maps:
+            self._queue_map(task_id)
+        elif self.records[task_id].status is Status.PENDING:
+            self._frontier.enqueue(task_id)
         return None
 
-    def _read_wait(self, task: Task, now: datetime) -> Wait:
-        inputs = compile_template(task.inputs).render(self)
-        return read_wait(self.plan.natives[task.id], inputs, now)
-
-    def _event_outcome(self, name: str) -> Outcome:
-        return Outcome(Status.COMPLETED, self.events[name], metadata={"event": name})
-
-    def _line_up(self, task: Task) -> Outcome | None:
-        """Put a task in line for a slot; a map without items needs none."""
-        if task.for_each is not None:
-            if task.id not in self.maps:
-                self.maps[task.id] = MapRun.of(task, self)
-            if self.maps[task.id].is_over:
-                return self.maps[task.id].outcome()
-            self.maps[task.id].in_line = True
-        self._frontier.enqueue(task.id)
-        return None
-
-    def _group_outcome(self, group: TaskId) -> Outcome:
-        members = list(self.members(group))
-        wrong = [member for member in members if self._went_wrong(member)]
-        bad = [member for member in wrong if member not in self._groups] or wrong
-        if bad:
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            return failed(f"'{bad[0]}'{more} inside the group failed", ErrorType.GROUP_FAILED)
-        return completed(
-            {
-                member: self.task_view(member)["result"]
-                for member in members
-                if self.completed(member) and member not in self._groups
-            }
-        )
-
-    def _went_wrong(self, task_id: TaskId) -> bool:
-        ended_badly = self.records[task_id].status in (Status.FAILED, Status.CANCELLED)
-        return ended_badly and not self.is_tolerated(task_id)
-
-    def _aggregate(self, task: Task) -> Outcome:
-        edges = [edge.id for edge in task.dependencies]
-        results = {edge: self.task_view(edge)["result"] for edge in edges if self.completed(edge)}
-        absent = [edge for edge in edges if edge not in results]
-        summary = {"results": results, "count": len(results), "absent": absent}
-        if weigh(summary, limits.MAX_PAYLOAD) > limits.MAX_PAYLOAD:  # aggregates of aggregates grow
-            error = "the results are too large to be gathered; let tasks return references"
-            return failed(error, ErrorType.PAYLOAD_TOO_LARGE)
-        return completed(cast("Json", summary), attempts=1)
+    def _paid(self, make: Callable[[Budget], _T]) -> _T:
+        """Evaluate within bounds, and remember what it took."""
+        budget = Budget()
+        try:
+            return make(budget)
+        finally:
+            self._effort += budget.spent + _GATE_STEPS
 
     # --- starts
 
@@ -390,10 +357,11 @@ class TreeRun:
         """Give the start of a task that has a slot, or end it if its inputs have no value."""
         if task_id in self.maps:
             return self._next_item(task_id, now)
+        inputs_of = Inputs.of(self.tasks[task_id])
         try:
-            inputs = Inputs.of(self.tasks[task_id]).render(self)
+            inputs = self._paid(lambda budget: inputs_of.render(self, budget))
         except ExpressionError as error:
-            self._settle(task_id, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
+            self._settle(task_id, _no_value(error), now)
             return None
         return self._start(task_id, task_id, inputs)
 
@@ -407,10 +375,9 @@ class TreeRun:
         self._queue_map(task_id)
         scope = ItemScope(self, mapping.items[index], index)
         try:
-            inputs = mapping.inputs.render(scope)
+            inputs = self._paid(lambda budget: mapping.inputs.render(scope, budget))
         except ExpressionError as error:
-            unit = item_unit(task_id, index)
-            self._end_unit(unit, failed(short_error(str(error)), ErrorType.EXPRESSION), now)
+            self._end_unit(item_unit(task_id, index), _no_value(error), now)
             return None
         return self._start(item_unit(task_id, index), task_id, inputs)
 
@@ -426,11 +393,18 @@ class TreeRun:
 
     def _next_compensation(self, now: datetime) -> Start | None:
         """Once every task has ended, judge the tree and undo what is to be undone."""
-        if not self.is_drained or self.is_held:
+        if not self.is_drained or self.is_held or self.is_tired:
             return None
         if self.outputs is None:
             self._conclude()
-        return self.undo.next(self, now)
+        while self.undo.may_start and not self.is_tired:
+            start = self.undo.next(self._render_undo, now)
+            if start is not None:
+                return start
+        return None
+
+    def _render_undo(self, inputs: Json) -> Json:
+        return self._paid(lambda budget: compile_template(inputs).render(self, budget))
 
     def _conclude(self) -> None:
         self.outputs = self.evaluate_outputs()
@@ -471,13 +445,17 @@ class TreeRun:
 
     def _judge(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         """An untolerated failure fails the tree, and may end it."""
-        by_hand = outcome.status is Status.CANCELLED and self.closed is None
-        if not (outcome.status is Status.FAILED or by_hand) or self.is_tolerated(task_id):
+        if not self._counts_as_failure(task_id, outcome):
             return
         self._failed = True
         if self.plan.tree.on_failure == "cancel":
             error = (outcome.error or "")[: limits.MAX_ROOT_ERROR_CHARS]
             self._close(Because("on_failure", task_id, task_id, error, outcome.error_type), at)
+
+    def _counts_as_failure(self, task_id: TaskId, end: Outcome) -> bool:
+        by_itself = end.because is None or end.because.reason == "by_hand"
+        by_hand = end.status is Status.CANCELLED and by_itself
+        return (end.status is Status.FAILED or by_hand) and not self.is_tolerated(task_id)
 
     def _close(self, because: Because, at: datetime) -> None:
         if self.closed is not None:
@@ -539,3 +517,7 @@ class TreeRun:
     def _skipped_by_edge(self, task_id: TaskId) -> bool:
         end = self.records[task_id].outcome
         return end is not None and end.status is Status.SKIPPED and end.because is None
+
+
+def _no_value(error: ExpressionError) -> Outcome:
+    return failed(short_error(str(error)), ErrorType.EXPRESSION)

@@ -4,6 +4,7 @@ Results that nothing pending will read stay behind in the finished run's history
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -11,10 +12,11 @@ from regrow.core import limits
 from regrow.core.inputs import Inputs
 from regrow.core.models import TaskId
 from regrow.core.outcome import Because, Outcome
-from regrow.core.record import Record
+from regrow.core.record import Kind, Record, Start
 from regrow.core.references import compile_items, compile_template, condition
 from regrow.core.result import json_size
 from regrow.core.run import TreeRun
+from regrow.core.waits import Wait, read_wait
 from regrow.core.wire import AGGREGATE_RESULTS, GROUP, TREE, Status
 
 _LETTERS: Final = {
@@ -24,6 +26,7 @@ _LETTERS: Final = {
     Status.SKIPPED: "s",
 }
 _STATUSES: Final = {letter: status for status, letter in _LETTERS.items()}
+_MOST_PROMPT: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,30 +51,66 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
                 results[task_id] = kept
         if note := _note(end):
             notes[task_id] = note
-    begun = {task_id: _millis(run.records[task_id].started_at) for task_id in run.records}
-    waits = {task_id: [begun[task_id], _millis(wait.until)] for task_id, wait in run.waits.items()}
-    maps = {
-        task_id: [begun[task_id], *mapping.as_json()]
-        for task_id, mapping in run.maps.items()
-        if run.records[task_id].status is Status.IN_PROGRESS
+    optional = {
+        "maps": _maps(run),
+        "events": run.events,
+        "undo": run.undo.completed,
+        "closed": run.closed and run.closed.as_json(),
+        "undoing": _undoing(run) if run.undo.is_begun else None,
     }
-    optional = {"maps": maps, "events": run.events, "undo": run.undo.completed}
     return {
         "ended": ended,
         "results": results,
         "notes": notes,
-        "sleeping": waits,
+        "sleeping": {task_id: _wait(run, task_id) for task_id in run.waits},
         **{key: value for key, value in optional.items() if value},
     }
 
 
+def _maps(run: TreeRun) -> dict[TaskId, list[Any]]:
+    going = {
+        task_id: mapping.as_json()
+        for task_id, mapping in run.maps.items()
+        if run.records[task_id].status is Status.IN_PROGRESS
+    }
+    return {
+        task_id: [_millis(run.records[task_id].started_at), *shape]
+        for task_id, shape in {**run.restored_maps, **going}.items()
+    }
+
+
+def _wait(run: TreeRun, task_id: TaskId) -> list[Any]:
+    """Write down a wait, so that its inputs need not be read again."""
+    wait = run.waits[task_id]
+    prompt = wait.prompt and wait.prompt[:_MOST_PROMPT]
+    about = [wait.timeout, wait.event, prompt, wait.on_timeout]
+    return [_millis(run.records[task_id].started_at), _millis(wait.until), *about]
+
+
+def _undoing(run: TreeRun) -> dict[str, Any]:
+    """Write down how far the tree has been undone; what compensations gave stays behind."""
+    ended = {
+        task_id: [
+            _LETTERS[record.status],
+            record.outcome and record.outcome.attempts,
+            _millis(record.started_at),
+            _millis(record.finished_at),
+            record.outcome and record.outcome.error,
+            record.outcome and record.outcome.error_type,
+        ]
+        for task_id, record in run.undo.records.items()
+    }
+    return {"left": run.undo.left, "ended": ended}
+
+
 def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
     """Bring a fresh run to where the finished one was."""
+    run.restore_close(_because(snapshot.get("closed")))
     for task_id, (letter, attempts, started, finished) in snapshot["ended"].items():
         status = _STATUSES[letter]
         result, metadata = snapshot["results"].get(task_id, (None, {}))
         note = snapshot["notes"].get(task_id, {})
-        because = Because(**note["because"]) if note.get("because") else None
+        because = _because(note.get("because"))
         outcome = Outcome(
             status,
             result,
@@ -86,10 +125,42 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         run.restore(task_id, record)
     run.events |= snapshot.get("events", {})
     run.undo.completed += snapshot.get("undo", [])
-    for task_id, (started, until) in snapshot["sleeping"].items():
-        run.restore_wait(task_id, cast("datetime", _moment(started)), _moment(until))
+    if undoing := snapshot.get("undoing"):
+        ended = {task_id: _undone(*shape) for task_id, shape in undoing["ended"].items()}
+        run.undo.restore(undoing["left"], ended)
+    for task_id, (started, until, *about) in snapshot["sleeping"].items():
+        began = cast("datetime", _moment(started))
+        wait = _read_wait(run, task_id, began, about)
+        start = Start(task_id, task_id, Kind.WAIT, wait=replace(wait, until=_moment(until)))
+        run.waiting(start, began)
     for task_id, (started, *shape) in snapshot.get("maps", {}).items():
         run.restore_map(task_id, cast("datetime", _moment(started)), shape)
+
+
+def _read_wait(run: TreeRun, task_id: TaskId, began: datetime, about: list[Any]) -> Wait:
+    kind = run.plan.natives[task_id]
+    if about:
+        timeout, event, prompt, on_timeout = about
+        return Wait(kind, timeout=timeout, event=event, prompt=prompt, on_timeout=on_timeout)
+    inputs = compile_template(run.tasks[task_id].inputs).render(run)  # an old engine's snapshot
+    return read_wait(kind, inputs, began)
+
+
+def _undone(  # noqa: PLR0913, PLR0917 - as it is written down
+    letter: str,
+    attempts: int | None,
+    started: int | None,
+    finished: int | None,
+    error: str | None,
+    error_type: str | None,
+) -> Record:
+    status = _STATUSES[letter]
+    outcome = Outcome(status, None, error, error_type, attempts=attempts)
+    return Record(status, outcome, _moment(started), _moment(finished), result_omitted=True)
+
+
+def _because(said: dict[str, Any] | None) -> Because | None:
+    return Because(**said) if said else None
 
 
 def _needed_results(run: TreeRun) -> Iterator[TaskId]:

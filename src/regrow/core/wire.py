@@ -15,8 +15,11 @@ SEND_EVENT: Final = "send_event"
 ENGINE_KEY: Final = "engine"
 """The one reserved key of a document: what a run hands to its continuation."""
 
-ENGINE_VERSION: Final = 1
+ENGINE_VERSION: Final = 2
 """Recorded by every run at its start; a change of the engine's behaviour raises it."""
+PACED_ENGINE: Final = 2
+"""Since then long decisions are spread over workflow tasks, and a tree that only waits for people
+or undoes what it did hands over to a fresh run as well."""
 
 MEMO_DOCUMENT_HASH: Final = "document_hash"
 MEMO_NAME: Final = "tree_name"
@@ -73,6 +76,7 @@ class ErrorType(StrEnum):
 
     INVALID_TREE = "InvalidTree"
     TREE_FAILED = "TreeFailed"
+    TREE_CANCELLED = "TreeCancelled"
     EXECUTION = "execution_error"
     VALIDATION = "validation_error"
     TYPE = "type_error"

@@ -78,16 +78,19 @@ def child_outcome(unit: str, result: Any, error: BaseException | None) -> Outcom
     if error is None:
         return subtree_outcome(unit, result)
     cause = error.cause or error if isinstance(error, ChildWorkflowError) else error
-    if isinstance(cause, ApplicationError) and cause.type == ErrorType.TREE_FAILED:
+    kind = cause.type if isinstance(cause, ApplicationError) else None
+    if isinstance(cause, ApplicationError) and kind == ErrorType.TREE_FAILED:
         return subtree_outcome(unit, cause.details[0])
-    if isinstance(cause, CancelledError | asyncio.CancelledError):
+    cancelled = isinstance(cause, CancelledError | asyncio.CancelledError)
+    if cancelled or kind == ErrorType.TREE_CANCELLED:
         return Outcome(Status.CANCELLED, error="cancelled", attempts=1)
     if isinstance(cause, TerminatedError):
         return failed(f"the sub-tree '{unit}' was terminated", ErrorType.TERMINATED, attempts=1)
     if isinstance(cause, WorkflowAlreadyStartedError):
         text = f"another workflow has the id '{cause.workflow_id}'"
         return failed(text, ErrorType.EXECUTION, attempts=0)
-    kind = cause.type if isinstance(cause, ApplicationError) else type(cause).__name__
+    if not isinstance(cause, ApplicationError):
+        kind = type(cause).__name__
     return failed(short_error(f"{unit}: {cause}"), kind or ErrorType.EXECUTION, attempts=1)
 
 

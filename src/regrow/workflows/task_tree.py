@@ -38,6 +38,7 @@ from regrow.core.wire import (
     APPROVE,
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
+    PACED_ENGINE,
     SEND_EVENT,
     WORKFLOW_TYPE,
     ErrorType,
@@ -50,6 +51,8 @@ _Request = TypeVar("_Request", Approve, SendEvent)
 
 _TURNS = 4
 """Turns of the loop in which what ended in this activation is told to us."""
+_REFUSED = 8
+"""Writing out what is then not sent takes time too, if not room in history."""
 _NEXT_TASK = timedelta(milliseconds=1)
 _DESCRIBE_TIMEOUT = timedelta(seconds=30)
 
@@ -70,6 +73,8 @@ class TaskTreeWorkflow:
             self._refusal = error
         self._run: TreeRun | None = None
         self._options: WorkOptions | None = None
+        self._is_paced = True
+        self._was_cancelled = False
         self._handles: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._rollover = Rollover(workflow.info().get_current_history_size())
@@ -179,9 +184,15 @@ class TaskTreeWorkflow:
         if self._tree is None:
             raise self._refusal or AssertionError
         description = self._engine.get("description") or await self._describe(self._tree)
-        plan = resolve(self._tree, Description.model_validate(description))
+        described = Description.model_validate(description)
+        plan = resolve(self._tree, described)
         self._engine["description"] = description
-        self._run = TreeRun(plan, tree_id=workflow.info().workflow_id)
+        self._is_paced = described.engine_version >= PACED_ENGINE
+        self._run = TreeRun(
+            plan,
+            tree_id=workflow.info().workflow_id,
+            steps_at_once=limits.MAX_STEPS_PER_TASK if self._is_paced else None,
+        )
         self._options = WorkOptions(plan, self._run.tree_id)
         if snapshot := self._engine.pop("snapshot", None):
             restore_snapshot(self._run, snapshot)
@@ -203,6 +214,7 @@ class TaskTreeWorkflow:
 
     def _start_what_can(self) -> bool:
         """Start ready tasks; tells whether some are left for the next workflow task."""
+        self._tree_run.rest()
         if self._holding():
             return False
         started, size, waits = 0, 0, 0
@@ -218,7 +230,7 @@ class TaskTreeWorkflow:
             started += 1
             if started >= limits.MAX_STARTS_PER_TASK or size >= limits.MAX_BYTES_PER_TASK:
                 return True
-        return False
+        return self._tree_run.is_tired
 
     def _start(self, start: Start) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
@@ -232,7 +244,7 @@ class TaskTreeWorkflow:
                 f" {limits.MAX_PAYLOAD:,} fit into history. Pass a reference instead"
             )
             run.refused(start.unit, message, ErrorType.PAYLOAD_TOO_LARGE, now)
-            return 0
+            return size // _REFUSED
         begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
         handle = begin(start, RawValue(payload))
         handle.add_done_callback(lambda done: self._ended(start.unit, done))
@@ -306,6 +318,7 @@ class TaskTreeWorkflow:
         try:
             await self._wake
         except asyncio.CancelledError:
+            self._was_cancelled = True
             self._tree_run.cancel("the tree was cancelled", workflow.now())
         finally:
             if timer is not None:
@@ -330,7 +343,7 @@ class TaskTreeWorkflow:
 
     def _holding(self) -> bool:
         """Hold back starts when the history is due to be left, and leave it once nothing runs."""
-        if self._tree_run.is_drained:
+        if self._tree_run.is_drained and not self._may_hand_over_drained:
             return False
         info = workflow.info()
         events, size = info.get_current_history_length(), info.get_current_history_size()
@@ -338,6 +351,8 @@ class TaskTreeWorkflow:
             self._give_up(events, size)
             return False
         suggested = info.is_continue_as_new_suggested()
+        if self._is_cancelled and events < limits.ROLLOVER_FORCE_EVENTS:
+            return False  # a fresh run could not end as cancelled
         if not self._rollover.holds(events, size, suggested, workflow.now()):
             return False
         if self._tree_run.in_flight:
@@ -346,6 +361,17 @@ class TaskTreeWorkflow:
         self._rollover.postpone(events, size)
         return False
 
+    @property
+    def _may_hand_over_drained(self) -> bool:
+        """Whether a tree without open tasks goes on for long: held for people, or being undone."""
+        run = self._tree_run
+        return self._is_paced and (run.is_held or (run.outputs is not None and not run.is_finished))
+
+    @property
+    def _is_cancelled(self) -> bool:
+        closed = self._tree_run.closed
+        return closed is not None and closed.reason == "cancel"
+
     def _rest_of_hold(self) -> timedelta | None:
         """How long starts stay held back if nothing else happens; None for no end."""
         events = workflow.info().get_current_history_length()
@@ -353,7 +379,7 @@ class TaskTreeWorkflow:
 
     def _continue_as_new(self) -> None:
         """Hand over, unless what must be handed over is too large."""
-        if self._tree_run.closed is not None:
+        if self._tree_run.closed is not None and not self._tree_run.is_drained:
             return
         engine = {**self._engine, "snapshot": take_snapshot(self._tree_run)}
         document = {**self._tree_run.plan.tree.as_document(), ENGINE_KEY: engine}
@@ -381,6 +407,10 @@ class TaskTreeWorkflow:
                 message, result, type=ErrorType.TREE_FAILED.value, non_retryable=True
             )
         if result["status"] == Status.CANCELLED.value:
+            if workflow.info().continued_run_id and not self._was_cancelled:
+                # Only the run that is asked to cancel can end as cancelled.
+                kind = ErrorType.TREE_CANCELLED.value
+                raise ApplicationError("the tree was cancelled", type=kind, non_retryable=True)
             raise asyncio.CancelledError
         return result
 

@@ -4,6 +4,7 @@ A dependency is written `a`, or `a?` when it is optional. Every run made here ch
 each change of status is one that the design allows.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
@@ -20,6 +21,7 @@ from regrow.core.record import Start
 from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import tree_result
 from regrow.core.run import TreeRun
+from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.wire import Status, split_unit
 
 Document = dict[str, Any]
@@ -136,6 +138,13 @@ def begin(
 
     run = TreeRun(plan_of(tree), tree_id=tree_id, on_change=checked)
     return run
+
+
+def continued(run: TreeRun) -> TreeRun:
+    """A fresh run of the same tree where that one was, as the wire carries it."""
+    fresh = begin(run.plan.tree)
+    restore_snapshot(fresh, json.loads(json.dumps(take_snapshot(run))))
+    return fresh
 
 
 def clock(run: TreeRun) -> datetime:

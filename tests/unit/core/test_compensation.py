@@ -1,4 +1,3 @@
-import json
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from tests.unit.core.builders import (
     approval,
     begin,
     clock,
+    continued,
     describe,
     end,
     entry_of,
@@ -32,7 +32,6 @@ from regrow.core.record import Kind
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import tree_result
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.waits import Verdict
 from regrow.core.wire import ErrorType, Status
 
@@ -57,12 +56,6 @@ def undone_units(run: TreeRun) -> list[str]:
 def answered(result: Any) -> Document:
     """What an executor's host says after the second attempt."""
     return {"status": "completed", "result": result, "attempt": 2}
-
-
-def continued(run: TreeRun) -> TreeRun:
-    fresh = begin(run.plan.tree)
-    restore_snapshot(fresh, json.loads(json.dumps(take_snapshot(run))))
-    return fresh
 
 
 # --- when and in which order
@@ -439,6 +432,38 @@ def test_order_survives_two_continuations() -> None:
     end(once, "c")
 
     assert continued(continued(once)).undo.completed == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "failed"])
+def test_undoing_goes_on_after_a_continuation(*, cancelled: bool) -> None:
+    run = begin(tree_of(undone("a"), undone("b", "a"), undone("c", "b"), task("bad", "c")))
+    for unit in ("a", "b", "c"):
+        start_all(run)
+        end(run, unit)
+    start_all(run)
+    if cancelled:
+        run.cancel("enough", clock(run))
+    end(run, "bad", CANCELLED if cancelled else fails())
+    assert [start.unit for start in start_all(run)] == ["c~compensate"]
+    end(run, "c~compensate", fails("not so"))
+
+    fresh = continued(run)
+    assert [start.unit for start in start_all(fresh)] == ["b~compensate"]
+    end(fresh, "b~compensate")
+    last = continued(fresh)
+    assert [start.unit for start in start_all(last)] == ["a~compensate"]
+    end(last, "a~compensate")
+    start_all(last)
+
+    result = tree_result(last)
+    assert last.is_finished
+    assert result["status"] == ("cancelled" if cancelled else "failed")
+    assert [result["tasks"][each]["compensation"]["error"] for each in "abc"] == [
+        None,
+        None,
+        "not so",
+    ]
+    assert start_all(continued(last)) == []
 
 
 # --- what is refused

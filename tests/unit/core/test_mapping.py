@@ -9,6 +9,7 @@ from tests.unit.core.builders import (
     Script,
     begin,
     clock,
+    continued,
     end,
     entry_of,
     fails,
@@ -25,7 +26,7 @@ from regrow.core import limits
 from regrow.core.outcome import Outcome
 from regrow.core.record import Kind
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot, take_snapshot
+from regrow.core.snapshot import take_snapshot
 from regrow.core.wire import ErrorType, Status
 
 
@@ -51,12 +52,6 @@ def run_map(
 
 def answered(result: Any, attempt: int) -> Document:
     return {"status": "completed", "result": result, "attempt": attempt}
-
-
-def continued(run: TreeRun) -> TreeRun:
-    fresh = begin(run.plan.tree)
-    restore_snapshot(fresh, json.loads(json.dumps(take_snapshot(run))))
-    return fresh
 
 
 # --- items

@@ -9,6 +9,7 @@ from tests.unit.core.builders import (
     Script,
     begin,
     clock,
+    continued,
     drive,
     fails,
     group,
@@ -29,13 +30,6 @@ from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.wire import Status
 
 BIG = "x" * (100 * limits.KIB)
-
-
-def continued(run: TreeRun) -> TreeRun:
-    """A fresh run of the same tree where that one was, as the wire carries it."""
-    fresh = begin(run.plan.tree)
-    restore_snapshot(fresh, json.loads(json.dumps(take_snapshot(run))))
-    return fresh
 
 
 def halfway(tree: TaskTree, script: Script, ends: int) -> TreeRun:
@@ -325,3 +319,15 @@ def test_snapshot_takes_few_bytes_per_task() -> None:
     snapshot = take_snapshot(halfway(tree, {}, 1000))
 
     assert len(json.dumps(snapshot)) < 60 * 1000
+
+
+def test_wait_in_the_snapshot_of_an_old_engine_is_read_again() -> None:
+    run = begin(tree_of(task("ok", executor="approval", inputs={"prompt": "go?", "timeout": 60})))
+    start_all(run)
+    snapshot = take_snapshot(run)
+    snapshot["sleeping"] = {"ok": snapshot["sleeping"]["ok"][:2]}
+    fresh = begin(run.plan.tree)
+
+    restore_snapshot(fresh, snapshot)
+
+    assert fresh.waits == run.waits

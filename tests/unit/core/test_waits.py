@@ -1,4 +1,3 @@
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ from tests.unit.core.builders import (
     approval,
     begin,
     clock,
+    continued,
     end,
     entry_of,
     event,
@@ -24,7 +24,6 @@ from tests.unit.core.builders import (
 
 from regrow.core.result import moment
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.waits import Verdict
 from regrow.core.wire import Status
 
@@ -47,12 +46,6 @@ def interrupts(run: TreeRun) -> list[str]:
     while (unit := run.next_interrupt()) is not None:
         found.append(unit)
     return found
-
-
-def continued(run: TreeRun) -> TreeRun:
-    fresh = begin(run.plan.tree)
-    restore_snapshot(fresh, json.loads(json.dumps(take_snapshot(run))))
-    return fresh
 
 
 # --- approvals
