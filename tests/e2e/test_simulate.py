@@ -72,8 +72,10 @@ def test_what_is_to_fail_fails_and_says_so(shell: Shell, failing: str, shown: st
 @pytest.mark.parametrize(
     ("options", "shown"),
     [
-        (["--fail", "featurs"], "no task or executor 'featurs'; did you mean 'features'?"),
-        (["--fail", "features/nothing"], "no task or executor 'features/nothing'"),
+        (["--fail", "asc"], "error: nothing in the tree is scripted by 'asc'; did you mean 'ask'?"),
+        (["--fail", "features"], "scripted by 'features'; did you mean 'features/clean'?"),
+        (["--fail", "features/nothing"], "scripted by 'features/nothing'"),
+        (["--fail", "list[0]", "--result", "giv=1"], "error: nothing in the tree is scripted by"),
         (["--result", "list"], "--result list: write TASK=JSON"),
         (["--set", "m=1"], "the tree declares no input 'm'"),
     ],
@@ -134,6 +136,17 @@ def test_files_that_must_not_be_included_are_refused(
     assert done.returncode == 2
     assert reason in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_file_whose_name_makes_no_name_is_called_after_its_task(shell: Shell) -> None:
+    shell.write("parts/---.yaml", FEATURES)
+    shell.write("tree.yaml", TREE.replace("features.yaml", "---.yaml"))
+
+    done = shell.run("validate", "tree.yaml")
+    alone = shell.run("simulate", "parts/---.yaml", "-o", "json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(alone.stdout)["name"] == "clean"
 
 
 def test_tree_from_standard_input_includes_nothing(shell: Shell) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from regrow.cli import hosts, schema, simulation, steering, trees
+from regrow.cli import hosts, schedule, schema, simulation, steering, trees
 from regrow.cli.commands import as_command
 from regrow.cli.exits import ExitCode
 
@@ -32,6 +32,7 @@ _COMMANDS = {
 }
 for name, function in _COMMANDS.items():
     app.command(name)(as_command(function))
+app.add_typer(schedule.app, name="schedule")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

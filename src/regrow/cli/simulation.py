@@ -13,12 +13,10 @@ from regrow.cli.follow import print_json, print_result
 from regrow.cli.trees import read_tree
 from regrow.cli.view import tree_lines
 from regrow.core.models import TaskTree
-from regrow.core.problems import suggestion
-from regrow.core.resolve import executor_ids
 from regrow.core.result import TreeResult
-from regrow.core.script import Act, fails, rejects, returns
+from regrow.core.script import Act, check_script, fails, rejects, returns
 from regrow.core.simulate import simulate
-from regrow.core.wire import APPROVAL, Status, split_unit
+from regrow.core.wire import APPROVAL, Status
 
 _ALL_LINES: Final = 1_000_000
 
@@ -75,21 +73,13 @@ def _script(
         except ValueError as error:
             say(f"error: --result {setting}: write TASK=JSON: {error}")
             return None
-    unknown = [name for name in script if not _is_known(tree, name)]
-    for name in unknown:
-        ids = [task.id for task in tree.tasks]
-        say(f"error: the tree has no task or executor '{name}'{suggestion(name, ids)}")
-    return None if unknown else script
-
-
-def _is_known(tree: TaskTree, name: str) -> bool:
-    """Tell whether something runs under this name, be it a task, an item or a path."""
-    first, _, rest = name.partition("/")
-    task_id, _ = split_unit(first)
-    found = next((task for task in tree.tasks if task.id == task_id), None)
-    if rest:
-        return found is not None and found.tree is not None and _is_known(found.tree, rest)
-    return found is not None or name in executor_ids(tree)
+    try:
+        check_script(script, tree)
+    except ValueError as error:
+        for line in str(error).splitlines():
+            say(f"error: {line}")
+        return None
+    return script
 
 
 def _show(tree: TaskTree, ended: TreeResult, output: opt.Output) -> None:

@@ -70,7 +70,15 @@ def summary_line(result: TreeResult) -> str:
     """Say in one line how a tree stands."""
     counts = ", ".join(f"{n:,} {_COUNTED.get(s, s)}" for s, n in result.counts.items() if n)
     status = _COUNTED.get(result.status.value, result.status.value)
-    return f"{GLYPHS[result.status]} {result.name} {status}: {counts or 'no tasks yet'}"
+    paused = f" (paused{_said_by(result.paused)})" if result.paused else ""
+    return f"{GLYPHS[result.status]} {result.name} {status}{paused}: {counts or 'no tasks yet'}"
+
+
+def _said_by(said: Mapping[str, Any]) -> str:
+    """Say who did something by hand and why, as far as that is known."""
+    by = f" by {said['by']}" if said.get("by") else ""
+    why = f": {_one_line(str(said['reason']))}" if said.get("reason") else ""
+    return f"{by}{why}"
 
 
 def failure_lines(result: TreeResult) -> Iterator[str]:
@@ -162,6 +170,8 @@ def _reason(task: TaskResult) -> str:
         return "its condition is false"
     if because.reason == "cancel":
         return "the tree was cancelled"
+    if because.reason == "by_hand":
+        return f"{task.status} by hand{_said_by(task.by_hand[-1] if task.by_hand else {})}"
     how = "failed" if because.error else "did not complete"
     if because.root in (None, because.task_id):
         return f"because {because.task_id} {how}"

@@ -11,6 +11,13 @@ from regrow.client.errors import (
     TreeTerminated,
 )
 from regrow.client.fold import Change, Fold
+from regrow.client.schedules import (
+    ScheduleExists,
+    ScheduleNotFound,
+    ScheduleRefused,
+    TreeSchedule,
+    TreeSchedules,
+)
 from regrow.client.tree_client import TreeClient, TreeSummary
 from regrow.client.tree_handle import TreeHandle
 from regrow.core.requests import RequestRefused
@@ -20,6 +27,9 @@ __all__ = [
     "Document",
     "Fold",
     "RequestRefused",
+    "ScheduleExists",
+    "ScheduleNotFound",
+    "ScheduleRefused",
     "ServerUnreachable",
     "TreeCancelled",
     "TreeClient",
@@ -28,6 +38,8 @@ __all__ = [
     "TreeFailed",
     "TreeHandle",
     "TreeNotFound",
+    "TreeSchedule",
+    "TreeSchedules",
     "TreeSummary",
     "TreeTerminated",
     "read_document",

@@ -110,8 +110,8 @@ class _Includes:
             return
         self.parts[at] = file
         tree: Any = file.value
-        if isinstance(tree, dict):
-            cast("dict[str, Any]", tree).setdefault("name", as_id(file.stem))
+        if isinstance(tree, dict) and (name := as_id(file.stem)):  # else its task's id
+            cast("dict[str, Any]", tree).setdefault("name", name)
         task[_TREE] = tree
         self.fill(tree, at, (*chain, file))
 

@@ -1,7 +1,6 @@
 """What can go wrong for whoever starts a tree or waits for one."""
 
-from regrow.core.result import TreeResult
-from regrow.core.wire import Status
+from regrow.core.result import TreeResult, failure_message
 
 
 class TreeError(Exception):
@@ -12,7 +11,8 @@ class TreeFailed(TreeError):  # noqa: N818 - the name is part of the contract
     """A task failed and nothing tolerated it; `result` has everything."""
 
     def __init__(self, result: TreeResult) -> None:
-        super().__init__(_first_failure(result))
+        shape = {**result.model_dump(mode="json"), "name": result.tree_id}
+        super().__init__(failure_message(shape))
         self.result = result
 
 
@@ -52,6 +52,16 @@ class TreeNotFound(TreeError):  # noqa: N818 - likewise
         self.tree_id = tree_id
 
 
+class TreeBusy(TreeError):  # noqa: N818 - likewise
+    """The tree is asked for more at once than the server lets through."""
+
+    def __init__(self, tree_id: str, reason: str) -> None:
+        super().__init__(
+            f"tree '{tree_id}' has too many requests under way; try again later ({reason})"
+        )
+        self.tree_id = tree_id
+
+
 class ServerUnreachable(TreeError):  # noqa: N818 - likewise
     """Temporal doesn't answer."""
 
@@ -61,12 +71,3 @@ class ServerUnreachable(TreeError):  # noqa: N818 - likewise
             " say where it is with TEMPORAL_ADDRESS (on the command line also --address)"
         )
         self.address = address
-
-
-def _first_failure(result: TreeResult) -> str:
-    if result.error:
-        return f"tree '{result.tree_id}' failed: {result.error}"
-    for task_id, task in result.tasks.items():
-        if task.status is Status.FAILED:
-            return f"tree '{result.tree_id}' failed: {task_id}: {task.error}"
-    return f"tree '{result.tree_id}' failed"

@@ -2,11 +2,17 @@
 
 History holds the facts of a run; the same `TreeRun` that decided for the workflow is told them
 again and so knows how every task stands. No worker is asked, and nothing is written.
+
+The order in which a run learns things decides how tasks end, and it is not that of the events: what
+came in between two workflow tasks is taken in by the second, where answers go first and a cancel
+goes before ends. So events are gathered until a workflow task is known as a whole, and then told as
+the workflow was told them (`_Turn`).
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -20,19 +26,27 @@ from temporalio.exceptions import (
     CancelledError,
     RetryState,
     TerminatedError,
+    TimeoutType,
     WorkflowAlreadyStartedError,
 )
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
+from regrow.core.outcome import Outcome
 from regrow.core.record import Kind, Record, Start
-from regrow.core.requests import Approve, SendEvent
+from regrow.core.requests import REQUESTS, Approve, RequestRefused, read_request
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot
-from regrow.core.wire import APPROVE, DESCRIBE_EXECUTORS, SEND_EVENT, ErrorType, Status
-from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome
+from regrow.core.subtree import child_document
+from regrow.core.wire import (
+    DESCRIBE_EXECUTORS,
+    ErrorType,
+    Status,
+)
+from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome, too_large
 
 _LOCAL_ACTIVITY: Final = "core_local_activity"
 _ENDS: Final = {
@@ -42,6 +56,27 @@ _ENDS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: Status.CANCELLED,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: Status.FAILED,
 }
+_BETWEEN_TURNS: Final = (
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+    *_ENDS,
+)
+_AT_ONCE, _SOON, _LAST = range(3)
+_NEWS: Final = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: _AT_ONCE,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _SOON,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: _SOON,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _SOON,
+    EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED: _SOON,
+    EventType.EVENT_TYPE_TIMER_FIRED: _SOON,
+    EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED: _SOON,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED: _LAST,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED: _LAST,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED: _LAST,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED: _LAST,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT: _LAST,
+}
+"""What a workflow task takes in, and in which order its loop comes to know of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +89,26 @@ class Change:
     task: TaskResult | None = None
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What one workflow task was told and what it did, as far as history shows."""
+
+    at: datetime
+    news: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
+    answers: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
+    expected: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Units, and waits that have an end, of which history shows that they began."""
+    is_first: bool = False
+    is_cut_short: bool = False
+    """Whether decisions were left for later, to bound the task or to leave a long history."""
+
+    def in_order(self) -> list[HistoryEvent]:
+        """Give the news as the workflow took them in."""
+        return sorted(self.news, key=lambda event: _NEWS[event.event_type])
+
+
 class Fold:
-    """Reads a tree's history event by event, through all its continuations."""
+    """Reads a tree's history, through all its continuations."""
 
     def __init__(self, tree_id: str, converter: DataConverter = DataConverter.default) -> None:
         self.tree_id = tree_id
@@ -68,25 +121,61 @@ class Fold:
         self._failures = converter.failure_converter
         self._changed: deque[TaskId] = deque()
         self._engine: dict[str, Any] = {}
+        self._description: Description | None = None
         self._shown: dict[TaskId, Status] = {}
         self._attempts: dict[int, int] = {}
         self._scheduled: dict[int, str] = {}
         self._timers: dict[int, TaskId] = {}
-        self._ahead: dict[str, Start] = {}
-        """What the run decided to start and history has not started yet."""
+        self._open: dict[str, bool] = {}
+        """Units that run, and whether history shows their start."""
+        self._admitted: dict[str, Any] = {}
         self._asked: dict[int, Any] = {}
+        self._news: list[HistoryEvent] = []
+        """What no workflow task has taken in yet."""
+        self._now = datetime.min.replace(tzinfo=UTC)
+        self._turn: _Turn | None = None
+        self._is_fresh = False
+        """Whether the run has not decided anything yet."""
         self._final: TreeResult | None = None
+        self._unstarted = Status.PENDING
+        """How the tasks stand as long as there is no run."""
 
-    def feed(self, event: HistoryEvent) -> list[Change]:
-        """Take in one event; gives what it changed."""
+    def feed(self, events: Iterable[HistoryEvent]) -> list[Change]:
+        """Take in events; gives what they changed.
+
+        The last one must not be amid what one workflow task did; the server's pages never end so.
+        """
+        changes = [change for event in events for change in self._take(event)]
+        return [*changes, *self._end_turn()]
+
+    def finish(self) -> list[Change]:
+        """Take in what happened since the last workflow task; nothing may be fed after it.
+
+        A worker may decide otherwise, if an answer comes with it.
+        """
+        self._tell(_Turn(self._now, self._news))
+        self._news = []
+        return list(self._task_changes(self._now))
+
+    def _take(self, event: HistoryEvent) -> Iterable[Change]:
         at = event.event_time.ToDatetime(tzinfo=UTC)
+        if event.event_type in _NEWS:
+            self._news.append(event)
+            return
+        if event.event_type in _BETWEEN_TURNS:
+            yield from self._end_turn()
+        if event.event_type in _ENDS:
+            yield from self.finish()
+        self.ended = _ENDS.get(event.event_type)
+        self._handle(event, at)
+        yield from self._task_changes(at)
+        yield from self._tree_changes(event, at)
+
+    def _handle(self, event: HistoryEvent, at: datetime) -> None:
         name = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").lower()
         handler = getattr(self, f"_on_{name}", None)
         if handler is not None:
             handler(event, at)
-        if event.event_type in _ENDS:
-            self._end(event)
-        return [*self._task_changes(at), *self._tree_changes(event, at)]
 
     def result(self) -> TreeResult:
         """Give the tree as far as the history goes, with every result in it."""
@@ -104,6 +193,7 @@ class Fold:
             "tasks": tasks,
             "counts": self._final.counts if self._final else counts_of(self.run),
             "error": self._final.error if self._final else self.run.error,
+            "paused": self.run.paused,
         }
         return TreeResult.model_validate(shape)
 
@@ -122,7 +212,7 @@ class Fold:
         document, self._engine = without_engine(document)
         self.tree = load(document)
         self.next_run_id = None
-        self._asked = {}
+        self._asked, self._news, self._turn = {}, [], None
         if description := self._engine.get("description"):
             self._begin(description)
 
@@ -133,14 +223,15 @@ class Fold:
         about = self._value(marker.details["data"])
         if about.get("activity_type") == DESCRIBE_EXECUTORS and "result" in marker.details:
             self._begin(self._value(marker.details["result"]))
-            self._look_ahead(at)
+            self._this_turn.at = at
 
     def _begin(self, description: dict[str, Any]) -> None:
-        plan = resolve(cast("TaskTree", self.tree), Description.model_validate(description))
+        self._description = Description.model_validate(description)
+        plan = resolve(cast("TaskTree", self.tree), self._description)
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
-        self._scheduled, self._timers, self._attempts = {}, {}, {}
-        self._ahead = {}
+        self._scheduled, self._timers, self._attempts, self._open = {}, {}, {}, {}
+        self._is_fresh = True
         if snapshot := self._engine.get("snapshot"):
             restore_snapshot(self.run, snapshot)
             if earlier is not None:
@@ -153,36 +244,103 @@ class Fold:
             if records[task_id].result_omitted:
                 records[task_id] = record
 
-    # --- facts
+    # --- workflow tasks
+
+    def _on_workflow_task_started(self, event: HistoryEvent, at: datetime) -> None:
+        del event
+        self._now = at
 
     def _on_workflow_task_completed(self, event: HistoryEvent, at: datetime) -> None:
-        del event
-        self._look_ahead(at)
+        del event, at
+        self._turn, self._news = _Turn(self._now, self._news), []
 
-    def _look_ahead(self, at: datetime, unit: str | None = None) -> None:
-        """Let the run decide up to one start, or to that of a unit which history has started.
+    @property
+    def _this_turn(self) -> _Turn:
+        self._turn = self._turn or _Turn(self._now)
+        return self._turn
 
-        Waits begin with the decision: one without an end leaves no event.
-        """
-        run = self.run
-        while run is not None and (unit not in self._ahead if unit else not self._ahead):
-            start = run.next_start(at)
+    def _end_turn(self) -> Iterable[Change]:
+        """Let the run learn and decide what the workflow did in the task that is now complete."""
+        turn, self._turn = self._turn, None
+        if turn is None or self.run is None:
+            return ()
+        turn.is_first, self._is_fresh = self._is_fresh, False
+        if turn.is_first:  # what was asked before has waited for it
+            steps = (self._decide, self._tell, self._decide, self._answer, self._decide)
+        else:
+            steps = (self._answer, self._decide, self._tell, self._decide)
+        for step in (*steps, self._interrupt):
+            step(turn)
+        return list(self._task_changes(turn.at))
+
+    def _tell(self, turn: _Turn) -> None:
+        if self.run is not None:
+            for event in turn.in_order():
+                self._handle(event, event.event_time.ToDatetime(tzinfo=UTC))
+
+    def _decide(self, turn: _Turn) -> None:
+        """Begin what the workflow began: all that could, or just what history shows of it."""
+        run = cast("TreeRun", self.run)
+        while turn.expected or not turn.is_cut_short:
+            start = run.next_start(turn.at)
             if start is None:
                 return
-            if start.kind is Kind.WAIT:
-                run.waiting(start, at)
-            else:
-                self._ahead[start.unit] = start
+            self._start(start, turn)
 
-    def _begun(self, event_id: int, unit: str, at: datetime) -> None:
-        self._look_ahead(at, unit)
-        if self._ahead.pop(unit, None) is not None and self.run is not None:
-            self._scheduled[event_id] = unit
-            self.run.began(unit, at)
+    def _start(self, start: Start, turn: _Turn) -> None:
+        run = cast("TreeRun", self.run)
+        is_seen = turn.expected.pop(start.unit, False)
+        if start.kind is Kind.WAIT:
+            run.waiting(start, turn.at)
+        elif not is_seen and (refusal := self._refusal(start)):
+            run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, turn.at)
+        else:
+            self._open[start.unit] = is_seen
+            run.began(start.unit, turn.at)
+
+    def _refusal(self, start: Start) -> str | None:
+        argument: Any = start.inputs
+        run = cast("TreeRun", self.run)
+        if start.kind is Kind.SUBTREE:
+            tree = cast("TaskTree", run.tasks[start.task_id].tree)
+            known = cast("Description", self._description)
+            argument = child_document(tree, start.inputs, run.plan.tree.user_id, known)
+        return too_large(start, len(self._payloads.to_payload(argument).data))
+
+    def _interrupt(self, turn: _Turn) -> None:
+        """End what the workflow cancelled without history telling of an end."""
+        while gone := [unit for unit in self._interrupted() if self._ends_at_once(unit)]:
+            for unit in gone:
+                self._cancelled(unit, turn.at)
+            self._decide(turn)
+
+    def _interrupted(self) -> Iterable[str]:
+        while (unit := cast("TreeRun", self.run).next_interrupt()) is not None:
+            if unit in self._open:
+                yield unit
+
+    def _ends_at_once(self, unit: str) -> bool:
+        """Tell whether a cancel is not awaited.
+
+        What is cancelled in the very task that starts it never gets into history; without a
+        heartbeat the cancel would not arrive.
+        """
+        plan = cast("TreeRun", self.run).plan
+        hears = plan.is_subtree(unit) or plan.policy(unit).heartbeat_timeout
+        return not (self._open[unit] and hears)
+
+    def _began(self, event: HistoryEvent, unit: str) -> None:
+        self._scheduled[event.event_id] = unit
+        if unit in self._open:
+            self._open[unit] = True
+        else:
+            self._this_turn.expected[unit] = True
+
+    # --- facts
 
     def _on_activity_task_scheduled(self, event: HistoryEvent, at: datetime) -> None:
-        activity_id = event.activity_task_scheduled_event_attributes.activity_id
-        self._begun(event.event_id, activity_id, at)
+        del at
+        self._began(event, event.activity_task_scheduled_event_attributes.activity_id)
 
     def _on_activity_task_started(self, event: HistoryEvent, at: datetime) -> None:
         del at
@@ -191,9 +349,10 @@ class Fold:
 
     def _on_activity_task_completed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_completed_event_attributes
-        if unit := self._scheduled.get(done.scheduled_event_id):
+        unit = self._scheduled.get(done.scheduled_event_id)
+        if unit is not None:
             outcome = answer_outcome(done.result.payloads[0], self._payloads)
-            cast("TreeRun", self.run).ended(unit, outcome, at)
+            self._end_unit(unit, outcome, at)
 
     def _on_activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.activity_task_failed_event_attributes
@@ -217,14 +376,32 @@ class Fold:
         policy = self.run.plan.policy(unit)
         outcome = failure_outcome(error, policy, RetryState(retry_state) if retry_state else None)
         known = self._attempts.get(scheduled) if outcome.attempts is None else outcome.attempts
-        self.run.ended(unit, outcome.with_attempts(known), at)
+        self._end_unit(unit, outcome.with_attempts(known), at)
+
+    def _end_unit(self, unit: str, outcome: Outcome, at: datetime) -> None:
+        if self.run is not None and self._open.pop(unit, None) is not None:
+            self.run.ended(unit, outcome, at)
+
+    def _cancelled(self, unit: str, at: datetime) -> None:
+        plan, error = cast("TreeRun", self.run).plan, CancelledError("cancelled")
+        if plan.is_subtree(unit):
+            self._end_unit(unit, child_outcome(unit, None, error), at)
+        else:
+            self._end_unit(unit, failure_outcome(error, plan.policy(unit)), at)
 
     def _on_timer_started(self, event: HistoryEvent, at: datetime) -> None:
-        """A wait's timer carries the task's summary; the engine's own timers carry none."""
+        """A wait's timer carries the task's summary.
+
+        The engine's own carry none: they end a pause after which it goes on to decide.
+        """
         del at
         if event.user_metadata.HasField("summary"):
             label = str(self._payload(event.user_metadata.summary))
-            self._timers[event.event_id] = label.split(" · ", 1)[0]
+            task_id = self._timers[event.event_id] = label.split(" · ", 1)[0]
+            if self.run is not None and task_id not in self.run.waits:
+                self._this_turn.expected[task_id] = True
+        else:
+            self._this_turn.is_cut_short = True
 
     def _on_timer_fired(self, event: HistoryEvent, at: datetime) -> None:
         task_id = self._timers.get(event.timer_fired_event_attributes.started_event_id)
@@ -236,8 +413,9 @@ class Fold:
     def _on_start_child_workflow_execution_initiated(
         self, event: HistoryEvent, at: datetime
     ) -> None:
+        del at
         child = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
-        self._begun(event.event_id, child.removeprefix(f"{self.tree_id}/"), at)
+        self._began(event, child.removeprefix(f"{self.tree_id}/"))
 
     def _on_start_child_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.start_child_workflow_execution_failed_event_attributes
@@ -261,39 +439,71 @@ class Fold:
         done = event.child_workflow_execution_terminated_event_attributes
         self._child_ended(done.initiated_event_id, None, TerminatedError("terminated"), at)
 
+    def _on_child_workflow_execution_timed_out(self, event: HistoryEvent, at: datetime) -> None:
+        done = event.child_workflow_execution_timed_out_event_attributes
+        error = TemporalTimeoutError(
+            "child workflow timed out",
+            type=TimeoutType.START_TO_CLOSE,
+            last_heartbeat_details=(),
+        )
+        self._child_ended(done.initiated_event_id, None, error, at)
+
     def _child_ended(
         self, initiated: int, result: Any, error: BaseException | None, at: datetime
     ) -> None:
         unit = self._scheduled.get(initiated)
-        if unit is not None and self.run is not None:
-            self.run.ended(unit, child_outcome(unit, result, error), at)
+        if unit is not None:
+            self._end_unit(unit, child_outcome(unit, result, error), at)
 
     # --- what people asked for
+
+    def _on_workflow_execution_update_admitted(self, event: HistoryEvent, at: datetime) -> None:
+        """Asked of a run that was reset since, it is asked again of this one."""
+        del at
+        request = event.workflow_execution_update_admitted_event_attributes.request
+        self._admitted[request.meta.update_id] = request.input
 
     def _on_workflow_execution_update_accepted(self, event: HistoryEvent, at: datetime) -> None:
         del at
         accepted = event.workflow_execution_update_accepted_event_attributes
-        self._asked[event.event_id] = accepted.accepted_request.input
+        admitted = self._admitted.pop(accepted.protocol_instance_id, None)
+        self._asked[event.event_id] = admitted or accepted.accepted_request.input
 
     def _on_workflow_execution_update_completed(self, event: HistoryEvent, at: datetime) -> None:
-        done = event.workflow_execution_update_completed_event_attributes
-        asked = self._asked.pop(done.accepted_event_id, None)
-        if asked is None or self.run is None or not done.outcome.HasField("success"):
+        del at
+        self._this_turn.answers.append(event)
+
+    def _answer(self, turn: _Turn) -> None:
+        for event in turn.answers:
+            done = event.workflow_execution_update_completed_event_attributes
+            asked = self._asked.pop(done.accepted_event_id, None)
+            if asked is None or not done.outcome.HasField("success"):
+                continue
+            request, answer = self._value(asked.args), self._value(done.outcome.success)
+            said_at = answer.get("at") or event.event_time.ToDatetime(tzinfo=UTC).isoformat()
+            self._carry_out(asked.name, request, datetime.fromisoformat(said_at), turn)
+
+    def _carry_out(self, name: str, request: Any, at: datetime, turn: _Turn) -> None:
+        if name not in REQUESTS:
             return
-        request, answer = self._value(asked.args), self._value(done.outcome.success)
-        if asked.name == APPROVE:
-            approve = Approve.model_validate(request)
-            if approve.task_id in self.run.waits:
-                self.run.answered(approve.task_id, approve.verdict(answer["at"]), at)
-        elif asked.name == SEND_EVENT:
-            sent = SendEvent.model_validate(request)
-            self.run.event(sent.event, sent.payload, at)
-        self._look_ahead(at)  # a wait that begins because of it leaves no event
+        asked = read_request(REQUESTS[name], request)
+        if isinstance(asked, Approve):
+            self._catch_up(asked.task_id, turn)
+        with contextlib.suppress(RequestRefused):  # it had been done before
+            asked.do(cast("TreeRun", self.run), at)
+
+    def _catch_up(self, task_id: TaskId, turn: _Turn) -> None:
+        """Begin a wait that a task which was cut short had begun, which leaves no event."""
+        run = cast("TreeRun", self.run)
+        while task_id not in run.waits and not run.records[task_id].status.is_settled:
+            start = run.next_start(turn.at)
+            if start is None:
+                return
+            self._start(start, turn)
 
     def _on_workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
         del event
-        if self.run is not None:
-            self.run.cancel("the tree was cancelled", at)
+        cast("TreeRun", self.run).cancel("the tree was cancelled", at)
 
     # --- the end of a run
 
@@ -301,24 +511,37 @@ class Fold:
         del at
         attributes = event.workflow_execution_continued_as_new_event_attributes
         self.next_run_id = attributes.new_execution_run_id
+        self._this_turn.is_cut_short = True
 
     def _on_workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
         del at
         result = self._value(event.workflow_execution_completed_event_attributes.result)
         self._final = TreeResult.model_validate(result)
 
+    def _on_workflow_execution_canceled(self, event: HistoryEvent, at: datetime) -> None:
+        del event
+        self._cancel_rest(at)
+
     def _on_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
-        del at
         failure = event.workflow_execution_failed_event_attributes.failure
         error = self._failures.from_failure(failure, self._payloads)
         if isinstance(error, ApplicationError) and error.type == ErrorType.TREE_FAILED:
             self._final = TreeResult.model_validate(error.details[0])
+        elif isinstance(error, ApplicationError) and error.type == ErrorType.TREE_CANCELLED:
+            self.ended = Status.CANCELLED
+            self._cancel_rest(at)
 
-    def _end(self, event: HistoryEvent) -> None:
-        self.ended = _ENDS[event.event_type]
+    def _cancel_rest(self, at: datetime) -> None:
+        """In a tree that ended as cancelled nothing is left open."""
+        if self.run is None:
+            self._unstarted = Status.CANCELLED
+            return
+        self.run.cancel("the tree was cancelled", at)
+        for unit in list(self._open):
+            self._cancelled(unit, at)
 
     def _corrections(self) -> dict[TaskId, Any]:
-        """Where the run's own result knows better, such as a task refused for its size."""
+        """Where the run's own result knows better, should history not tell all."""
         run, final = cast("TreeRun", self.run), cast("TreeResult", self._final)
         return {
             task_id: task.model_dump(mode="json")
@@ -338,11 +561,11 @@ class Fold:
     def _unstarted_result(self) -> TreeResult:
         name = self.tree.name if self.tree else self.tree_id
         tasks = (
-            {task.id: TaskResult(status=Status.PENDING) for task in self.tree.tasks}
+            {task.id: TaskResult(status=self._unstarted) for task in self.tree.tasks}
             if self.tree
             else {}
         )
-        counts = {Status.PENDING.value: len(tasks)}
+        counts = {self._unstarted.value: len(tasks)}
         return TreeResult(
             tree_id=self.tree_id, name=name, status=self.status, tasks=tasks, counts=counts
         )
@@ -362,6 +585,9 @@ class Fold:
             if not first.continued_execution_run_id:
                 yield Change(None, Status.IN_PROGRESS, at)
         elif self.ended is not None:
+            if self._unstarted is Status.CANCELLED:
+                for task_id, task in self._unstarted_result().tasks.items():
+                    yield Change(task_id, task.status, at, task)
             yield Change(None, self.ended, at)
 
     def _value(self, payloads: Payloads) -> Any:

@@ -20,6 +20,7 @@ from temporalio.service import RPCError
 
 from regrow.client.documents import read_document
 from regrow.client.errors import ServerUnreachable, TreeConflict
+from regrow.client.schedules import TreeSchedules
 from regrow.client.tree_handle import TreeHandle, started_document
 from regrow.core import limits
 from regrow.core.hashing import document_hash
@@ -55,6 +56,16 @@ class TreeSummary:
     status: Status
     started_at: datetime
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a checked tree is started with, now or by a schedule."""
+
+    name: str
+    document: dict[str, Any]
+    memo: dict[str, str]
+    summary: str
 
 
 class TreeClient:
@@ -101,22 +112,36 @@ class TreeClient:
         ended; with another document it raises `TreeConflict`. `inputs` sets declared inputs.
         Raises `InvalidTree` before anything starts.
         """
-        checked = checked_tree(tree, inputs)
-        digest = document_hash(checked)
-        tree_id = id or f"{checked.name}-{uuid4().hex[:8]}"
+        prepared = self.prepare(tree, inputs)
+        tree_id = id or f"{prepared.name}-{uuid4().hex[:8]}"
         try:
             handle = await self.client.start_workflow(
                 WORKFLOW_TYPE,
-                _argument(checked),
+                prepared.document,
                 id=tree_id,
                 task_queue=self.task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                memo={MEMO_DOCUMENT_HASH: digest, MEMO_NAME: checked.name},
-                static_summary=summary(checked.name, checked.description or checked.name),
+                memo=prepared.memo,
+                static_summary=prepared.summary,
             )
         except WorkflowAlreadyStartedError:
-            return await self._attach(tree_id, digest)
+            return await self._attach(tree_id, prepared.memo[MEMO_DOCUMENT_HASH])
         return TreeHandle(self.client, tree_id, handle)
+
+    def prepare(self, tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Prepared:
+        """Check a tree and give what starts it; raises `InvalidTree`."""
+        checked = checked_tree(tree, inputs)
+        return Prepared(
+            checked.name,
+            _argument(checked),
+            {MEMO_DOCUMENT_HASH: document_hash(checked), MEMO_NAME: checked.name},
+            summary(checked.name, checked.description or checked.name),
+        )
+
+    @property
+    def schedules(self) -> TreeSchedules:
+        """The schedules that start trees by themselves."""
+        return TreeSchedules(self)
 
     def get(self, id: str) -> TreeHandle:  # noqa: A002 - the word of the contract
         """Give the handle of a tree, whether it exists or not; its methods raise `TreeNotFound`."""

@@ -1,7 +1,13 @@
 """One tree: wait for it, look at it, stop it."""
 
-from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar, cast
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
@@ -13,7 +19,13 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 
-from regrow.client.errors import TreeCancelled, TreeFailed, TreeNotFound, TreeTerminated
+from regrow.client.errors import (
+    TreeBusy,
+    TreeCancelled,
+    TreeFailed,
+    TreeNotFound,
+    TreeTerminated,
+)
 from regrow.client.fold import Change, Fold
 from regrow.core.loading import without_engine
 from regrow.core.problems import InvalidTree, Problem
@@ -22,6 +34,16 @@ from regrow.core.result import TreeResult
 from regrow.core.wire import APPROVE, SEND_EVENT, ErrorType
 
 _FIRST_PAGE: Final = 1
+_AT_ONCE: Final = 5
+"""Updates under way for one tree. A server lets ten through for each run, and at the eleventh it
+drops those that are under way as well, so the limit is better not met."""
+_LANES: Final[WeakValueDictionary[tuple[int, str, str], asyncio.Semaphore]] = WeakValueDictionary()
+"""Shared by all handles of a tree, as long as one of them asks for something."""
+_PATIENCE: Final = 30.0
+_FIRST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
+
+_T = TypeVar("_T")
 
 
 class TreeHandle:
@@ -37,7 +59,6 @@ class TreeHandle:
     ) -> None:
         self.client = client
         self._started = started
-        self._first_run_id = started.first_execution_run_id if started else None
         self.id = tree_id
         self.attached = attached
         """Whether the tree was there already when this handle was to start it."""
@@ -67,6 +88,7 @@ class TreeHandle:
         fold = fold or self.new_fold()
         async for _ in self._changes(fold, wait=False):
             pass
+        fold.finish()
         return fold.result()
 
     async def watch(self) -> AsyncIterator[Change]:
@@ -110,15 +132,35 @@ class TreeHandle:
         return await self._update(SEND_EVENT, {"event": event, "payload": payload})
 
     async def _update(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        handle = cast("WorkflowHandle[Any, dict[str, Any]]", self.workflow_handle)
+        update_id = uuid4().hex  # asked again, it is still the same request
         try:
-            handle = cast("WorkflowHandle[Any, dict[str, Any]]", self.workflow_handle)
-            return await handle.execute_update(name, request)  # pyright: ignore[reportUnknownMemberType]  # the SDK's overloads
+            return await self._patiently(
+                lambda: handle.execute_update(name, request, id=update_id)  # pyright: ignore[reportUnknownMemberType]  # the SDK's overloads
+            )
         except WorkflowUpdateFailedError as error:
             raise RequestRefused(getattr(error.cause, "message", str(error))) from None
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND and await self._has_ended():
                 raise RequestRefused(f"'{self.id}' has ended") from None
             raise self._translated(error) from error
+
+    async def _patiently(self, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask again as long as the server has too many requests for this tree under way."""
+        key = (id(asyncio.get_running_loop()), self.client.namespace, self.id)
+        lanes = _LANES.setdefault(key, asyncio.Semaphore(_AT_ONCE))
+        pause, deadline = _FIRST_PAUSE, time.monotonic() + _PATIENCE
+        while True:
+            try:
+                async with lanes:
+                    return await ask()
+            except RPCError as error:
+                if not _is_crowded(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise TreeBusy(self.id, error.message) from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _has_ended(self) -> bool:
         try:
@@ -133,27 +175,35 @@ class TreeHandle:
 
     async def _changes(self, fold: Fold, *, wait: bool) -> AsyncIterator[Change]:
         try:
-            run_id: str | None = await self._first_run()
-            while run_id is not None:
-                async for event in self._events(run_id, wait=wait):
-                    for change in fold.feed(event):
+            runs = deque(await self._runs())
+            while runs:
+                async for page in self._pages(runs.popleft(), wait=wait):
+                    for change in fold.feed(page):
                         yield change
-                run_id = fold.next_run_id
+                if not runs and fold.next_run_id is not None:
+                    runs.append(fold.next_run_id)
         except RPCError as error:
             raise self._translated(error) from error
 
-    async def _first_run(self) -> str:
-        """Find the run that all continuations go back to."""
-        if self._first_run_id is None:
-            first = await first_event(self.client, self.id)
-            started = first.workflow_execution_started_event_attributes
-            self._first_run_id = started.first_execution_run_id
-        return self._first_run_id
+    async def _runs(self) -> list[str]:
+        """Find the runs of which each continued the one before, up to the current one.
 
-    async def _events(self, run_id: str, *, wait: bool) -> AsyncIterator[HistoryEvent]:
+        Found backwards, since a reset makes another run take the place of the latest.
+        """
+        run_id: str | None = (await self.workflow_handle.describe()).run_id
+        runs: list[str] = []
+        while run_id:
+            runs.append(run_id)
+            first = await first_event(self.client, self.id, run_id)
+            run_id = first.workflow_execution_started_event_attributes.continued_execution_run_id
+        return runs[::-1]
+
+    async def _pages(self, run_id: str, *, wait: bool) -> AsyncIterator[Sequence[HistoryEvent]]:
         handle = self.client.get_workflow_handle(self.id, run_id=run_id)
-        async for event in handle.fetch_history_events(wait_new_event=wait):
-            yield event
+        events = handle.fetch_history_events(wait_new_event=wait)
+        while events.current_page is None or events.next_page_token:
+            await events.fetch_next_page()
+            yield events.current_page or ()
 
     async def _complete(self, result: TreeResult) -> TreeResult:
         """Fill in what was left out for its size, from history."""
@@ -168,7 +218,8 @@ class TreeHandle:
         if isinstance(cause, ApplicationError) and cause.type == ErrorType.INVALID_TREE:
             problems = cast("list[dict[str, Any]]", cause.details[0])
             return InvalidTree([Problem.from_json(problem) for problem in problems])
-        if isinstance(cause, CancelledError):
+        late = isinstance(cause, ApplicationError) and cause.type == ErrorType.TREE_CANCELLED
+        if late or isinstance(cause, CancelledError):
             return TreeCancelled(await self.status())
         return TreeTerminated(await self.status(), str(cause))
 
@@ -176,6 +227,11 @@ class TreeHandle:
         if error.status is RPCStatusCode.NOT_FOUND:
             return TreeNotFound(self.id, self.client.namespace)
         return error
+
+
+def _is_crowded(error: RPCError) -> bool:
+    dropped = "update was aborted" in error.message
+    return dropped or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
 
 
 async def first_event(client: Client, tree_id: str, run_id: str | None = None) -> HistoryEvent:

@@ -51,11 +51,13 @@ class Frontier:
 
     def settle(self, task_id: TaskId, status: Status) -> list[TaskId]:
         """Record an end; returns the tasks that are skipped because of it, nearest first."""
-        if task_id in self._settled:
-            return []
-        self._settled[task_id] = status
+        return [] if task_id in self._settled else self.restore({task_id: status})
+
+    def restore(self, settled: Mapping[TaskId, Status]) -> list[TaskId]:
+        """Record ends, each of which stands whatever the others are; returns who is skipped."""
+        self._settled |= settled
         skipped: list[TaskId] = []
-        ended = deque([task_id])
+        ended = deque(settled)
         while ended:
             for blocked in self._pass_on(ended.popleft()):
                 self._settled[blocked] = Status.SKIPPED

@@ -5,6 +5,7 @@ no further item starts; those that run are awaited.
 """
 
 from bisect import insort
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -37,6 +38,10 @@ class MapRun:
     attempts: int = 0
     failures: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
     """The first failed items: index, error, type."""
+    undone: list[int] = field(default_factory=list[int])
+    """The items that failed or were cancelled."""
+    again: deque[int] = field(default_factory=deque[int])
+    """The items that somebody let run once more."""
     closed: bool = False
     """Whether the tree has been cancelled or gave up."""
     in_line: bool = False
@@ -62,8 +67,8 @@ class MapRun:
     @property
     def may_start(self) -> bool:
         """Whether another item may start now."""
-        more = self.next_item < len(self.items)
-        return more and self.running < self.window and not self._stopped
+        more = self.again or self.next_item < len(self.items)
+        return bool(more) and self.running < self.window and not self._stopped
 
     @property
     def is_over(self) -> bool:
@@ -80,6 +85,8 @@ class MapRun:
 
     def take(self) -> int:
         """Take the next item."""
+        if self.again:
+            return self.again.popleft()
         self.next_item += 1
         return self.next_item - 1
 
@@ -89,7 +96,9 @@ class MapRun:
         if outcome.status is Status.COMPLETED:
             self.completed += 1
             self.results[index] = outcome.result
-        elif outcome.status is Status.CANCELLED:
+            return
+        insort(self.undone, index)
+        if outcome.status is Status.CANCELLED:
             self.cancelled += 1
         else:
             self.failed += 1
@@ -123,18 +132,33 @@ class MapRun:
         index, error, _ = self.failures[0]
         return f"{self.failed} of {len(self.items)} items failed: item {index}: {error}"
 
+    def retry(self) -> None:
+        """Let the items that did not complete run again; the others keep their results."""
+        self.again.extend(self.undone)
+        self.undone.clear()
+        self.failures.clear()
+        self.completed = self.next_item - len(self.again)
+        self.failed = self.cancelled = 0
+        self.closed = False
+
     # --- handed to a continuation
 
     def as_json(self) -> list[Any]:
         """Write down a map of which no item runs; its items can be found again."""
         counts = [self.next_item, self.completed, self.failed, self.attempts]
-        return [*counts, self.failures, self.results[: self.next_item]]
+        results = self.results[: self.next_item]
+        return [*counts, self.failures, results, self.undone, list(self.again)]
 
     def restore(self, shape: list[Any]) -> None:
-        """Read what `as_json` wrote."""
-        self.next_item, self.completed, self.failed, self.attempts, failures, results = shape
+        """Read what `as_json` wrote; an older engine's didn't know which items failed."""
+        self.next_item, self.completed, self.failed, self.attempts, failures, results = shape[:6]
         self.failures = [(index, error, error_type) for index, error, error_type in failures]
         self.results[: len(results)] = results
+        if shape[6:]:
+            self.undone, again = shape[6:]
+            self.again.extend(again)
+        elif self.failed:
+            self.undone = [at for at in range(self.next_item) if self.results[at] is None]
 
 
 def _tolerated(tolerate: int | str, items: int) -> int:

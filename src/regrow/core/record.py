@@ -41,3 +41,7 @@ class Record:
     finished_at: datetime | None = None
     result_omitted: bool = False
     """The result was left behind in an earlier run's history, since nothing here needs it."""
+    attempts_before: int = 0
+    """Those from before somebody let it run again."""
+    by_hand: list[dict[str, Json]] = field(default_factory=list[dict[str, Json]])
+    """What people did to it: action, by, reason, at; the last few."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,7 +12,7 @@ from regrow.core.models import Json, TaskId
 from regrow.core.outcome import Outcome
 from regrow.core.record import Record
 from regrow.core.run import TreeRun
-from regrow.core.wire import Status
+from regrow.core.wire import ErrorType, Status
 
 AND_MORE: Final = "…"
 """Stands for the names that were too many to list."""
@@ -61,6 +61,8 @@ class TaskResult(BaseModel):
     """The result (and metadata) is only in history."""
     compensation: Compensation | None = Field(default=None, exclude_if=lambda undone: not undone)
     """How the task was undone."""
+    by_hand: tuple[dict[str, Json], ...] = Field(default=(), exclude_if=lambda notes: not notes)
+    """What people did to it, the latest last: `action`, `by`, `reason`, `at`."""
 
 
 class TreeResult(BaseModel):
@@ -76,6 +78,8 @@ class TreeResult(BaseModel):
     error: str | None = Field(default=None, exclude_if=lambda error: error is None)
     """Why the tree itself failed, when it isn't for a task."""
     outputs_omitted: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    paused: dict[str, Json] | None = Field(default=None, exclude_if=lambda paused: not paused)
+    """Who paused the tree, why and when: `by`, `reason`, `at`."""
     truncated: bool = Field(default=False, exclude_if=lambda truncated: not truncated)
     """`tasks` lists only some of those that did not complete."""
 
@@ -102,6 +106,8 @@ def task_entry(
         entry["tolerated"] = True
     if record.result_omitted:
         entry["result_omitted"] = True
+    if record.by_hand:
+        entry["by_hand"] = list(record.by_hand)
     if undone := run.undo.records.get(task_id):
         entry["compensation"] = _compensation_entry(undone)
     return entry
@@ -134,7 +140,8 @@ def bounded_entry(run: TreeRun, task_id: TaskId) -> dict[str, Any]:
 def status_summary(run: TreeRun) -> dict[str, Any]:
     """Answer the `status` query: everything for a small tree, what matters for a large one."""
     statuses = {task_id: record.status.value for task_id, record in run.records.items()}
-    summary = {"status": run.status.value, "paused": False, "counts": counts_of(run)}
+    paused = run.paused is not None
+    summary = {"status": run.status.value, "paused": paused, "counts": counts_of(run)}
     if len(statuses) <= limits.MAX_LISTED_TASKS:
         return {**summary, "tasks": statuses}
     quiet = (Status.PENDING.value, Status.COMPLETED.value)
@@ -158,10 +165,38 @@ def tree_result(run: TreeRun) -> dict[str, Any]:
         "counts": counts_of(run),
     }
     result |= {"error": run.error} if run.error else {}
+    result |= {"paused": run.paused} if run.paused else {}
     result |= {"outputs_omitted": omitted} if omitted else {}
     left = limits.MAX_ENGINE_BYTES - json_size(result)
     tasks, truncated = _bounded_tasks(run, room, left)
     return {**result, "tasks": tasks, **({"truncated": True} if truncated else {})}
+
+
+def failures_of(result: Mapping[str, Any]) -> list[tuple[TaskId, dict[str, Any]]]:
+    """Give what made a tree fail, out of its result; of groups only where nothing else did."""
+    tasks = cast("dict[TaskId, dict[str, Any]]", result["tasks"])
+    failures = [
+        (task_id, entry)
+        for task_id, entry in tasks.items()
+        if entry["status"] == Status.FAILED and not entry.get("tolerated")
+    ]
+    own = [each for each in failures if each[1]["error_type"] != ErrorType.GROUP_FAILED]
+    return own or failures
+
+
+def failure_message(result: Mapping[str, Any]) -> str:
+    """Say in one line why a tree failed: its first failure, and how many more there are."""
+    start = f"tree '{result['name']}' failed"
+    failures = failures_of(result)
+    if result.get("error"):
+        return f"{start}: {result['error']}"
+    if not failures:
+        return start
+    task_id, entry = failures[0]
+    cut_off = result.get("truncated") and len(failures) == len(result["tasks"])
+    count = f"{'at least ' if cut_off else ''}{len(failures) - 1}"
+    more = f" (and {count} more)" if len(failures) > 1 else ""
+    return f"{start}: {task_id}: {entry['error']}{more}"
 
 
 def json_size(value: object) -> int:
@@ -215,16 +250,24 @@ def _bounded_tasks(
 def _incomplete_tasks(
     run: TreeRun, roots: dict[TaskId, TaskId], left: int
 ) -> dict[str, dict[str, Any]]:
+    """List what did not complete, as far as there is room: first of all why the tree failed."""
+    incomplete = [task_id for task_id in run.records if not run.completed(task_id)]
     entries: dict[str, dict[str, Any]] = {}
-    for task_id in run.records:
-        if run.completed(task_id):
-            continue
+    for task_id in sorted(incomplete, key=lambda task_id: _weight(run, task_id)):
         entry = _without_result(task_entry(run, task_id, roots))
         left -= json_size(entry) + len(task_id) + 4
         if left < 0 or len(entries) == limits.MAX_LISTED_PROBLEM_TASKS:
             break
         entries[task_id] = entry
-    return entries
+    return {task_id: entries[task_id] for task_id in incomplete if task_id in entries}
+
+
+def _weight(run: TreeRun, task_id: TaskId) -> int:
+    """Order by what matters: own failures, those of groups, which follow from others, the rest."""
+    end = run.records[task_id].outcome
+    if end is None or end.status is not Status.FAILED or run.is_tolerated(task_id):
+        return 2
+    return 1 if end.error_type == ErrorType.GROUP_FAILED else 0
 
 
 def _without_result(entry: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ What starts and ends is a *unit* of work, named as in history: a task by its id,
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -79,6 +79,10 @@ class TreeRun:
         self.events: dict[str, Json] = {}
         """The first payload sent by each name."""
         self.undo = Compensations(self.tasks)
+        self.to_cancel: dict[TaskId, Because] = {}
+        """What somebody asked to cancel and has not ended yet."""
+        self.paused: dict[str, Json] | None = None
+        """Who paused the tree, why and when; nothing starts until it is resumed."""
         self.closed: Because | None = None
         """Set once nothing new may start: the tree was cancelled, or gave up at a failure."""
         self.error: str | None = None
@@ -210,7 +214,7 @@ class TreeRun:
 
     @property
     def _may_go_on(self) -> bool:
-        return self.closed is None and not self.is_tired
+        return self.closed is None and self.paused is None and not self.is_tired
 
     @property
     def is_tired(self) -> bool:
@@ -299,14 +303,11 @@ class TreeRun:
         self._close(Because("on_failure", error=error, error_type=error_type), at)
 
     def restore(self, task_id: TaskId, record: Record) -> None:
-        """Record an end that an earlier run of the same tree saw."""
+        """Record an end that an earlier run of the same tree saw; `begin_anew` comes after all."""
         self.counts[Status.PENDING] -= 1
         self.counts[record.status] += 1
         self.records[task_id] = record
         self._on_change(task_id)
-        self._frontier.settle(task_id, record.status)
-        outcome = cast("Outcome", record.outcome)
-        self._failed = self._failed or self._counts_as_failure(task_id, outcome)
 
     def restore_map(self, task_id: TaskId, started_at: datetime, shape: list[Any]) -> None:
         """Record a map that an earlier run began; its items are found when it goes on."""
@@ -318,6 +319,74 @@ class TreeRun:
         """Record, before anything else, why an earlier run closed the tree."""
         self.closed = because
 
+    # --- what people do to single tasks; `core.by_hand` knows what may be done
+
+    def cancel_task(self, task_id: TaskId, because: Because, at: datetime) -> None:
+        """Cancel a task: now if nothing of it runs, else once what runs has been interrupted."""
+        units = [unit for unit, owner in self._running.items() if owner == task_id]
+        if task_id in self.maps:
+            self.maps[task_id].closed = True
+        if units or task_id in self._groups:
+            self.to_cancel[task_id] = because
+            self._interrupts.extend(units)
+        else:
+            self._stop_waiting(task_id)
+            self._settle(task_id, Outcome(Status.CANCELLED, because=because), at)
+
+    def reopen(self, task_ids: Iterable[TaskId], at: datetime) -> None:
+        """Let tasks that have ended be pending again, and what was skipped because of them."""
+        for task_id in task_ids:
+            self._forget(task_id)
+        self.begin_anew(at)
+
+    def amend(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
+        """Let a task end as a person says; what was skipped because of it may go on."""
+        self._stop_waiting(task_id)
+        self._keep_attempts(task_id)
+        self._finish(task_id, outcome, at, ran=False)
+        self.begin_anew(at)
+
+    def begin_anew(self, at: datetime) -> None:
+        """Find from how the tasks stand what may run, what is skipped, and whether it failed."""
+        self._begun_waits.clear()
+        for mapping in self.maps.values():
+            mapping.in_line = False
+        self._frontier = Frontier(self.plan.tree.tasks, self._groups)
+        ends = {task_id: record.outcome for task_id, record in self.records.items()}
+        settled = {
+            task_id: end.status
+            for task_id, end in ends.items()
+            if end is not None and not self._skipped_by_edge(task_id)
+        }
+        skipped = self._frontier.restore(settled)
+        for task_id in self.records:
+            if self._skipped_by_edge(task_id) and task_id not in skipped:
+                self._forget(task_id)
+        for task_id in skipped:
+            if ends[task_id] is None:
+                self._finish(task_id, Outcome(Status.SKIPPED), at)
+        self._failed = any(
+            end is not None and self._counts_as_failure(task_id, end)
+            for task_id, end in ends.items()
+        )
+
+    def _stop_waiting(self, task_id: TaskId) -> None:
+        if self.waits.pop(task_id, None) is not None:
+            self._interrupts.append(task_id)
+
+    def _forget(self, task_id: TaskId) -> None:
+        """Let a task be pending again."""
+        self._keep_attempts(task_id)
+        self._move(task_id, Status.PENDING)
+        record = self.records[task_id]
+        record.outcome = record.started_at = record.finished_at = None
+
+    def _keep_attempts(self, task_id: TaskId) -> None:
+        """Let the attempts so far count with those to come; a map counts them itself."""
+        end = self.records[task_id].outcome
+        if end is not None and self.tasks[task_id].for_each is None:
+            self.records[task_id].attempts_before = end.attempts or 0
+
     # --- gates: what needs no worker
 
     def _pass_gates(self, now: datetime) -> None:
@@ -328,6 +397,8 @@ class TreeRun:
 
     def _gate(self, task_id: TaskId, now: datetime) -> Outcome | None:
         """Decide about a task whose edges are satisfied; an outcome ends it here and now."""
+        if because := self.to_cancel.get(task_id):
+            return Outcome(Status.CANCELLED, because=because)
         task = self.tasks[task_id]
         try:
             end = self._paid(lambda budget: decide(self, task, now, budget))
@@ -393,7 +464,7 @@ class TreeRun:
 
     def _next_compensation(self, now: datetime) -> Start | None:
         """Once every task has ended, judge the tree and undo what is to be undone."""
-        if not self.is_drained or self.is_held or self.is_tired:
+        if not self.is_drained or self.is_held or self.is_tired or self.paused is not None:
             return None
         if self.outputs is None:
             self._conclude()
@@ -434,7 +505,8 @@ class TreeRun:
                 return
             outcome = mapping.outcome()
         if outcome.status is Status.CANCELLED:
-            outcome = replace(outcome, because=self.closed)
+            because = self.to_cancel.get(task_id, self.closed)
+            outcome = replace(outcome, because=because)
         self._settle(task_id, outcome, at)
 
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
@@ -461,14 +533,14 @@ class TreeRun:
         if self.closed is not None:
             return
         self.closed = because
+        self.paused = None
         running: dict[TaskId, list[str]] = {}
         for unit, task_id in self._running.items():
             running.setdefault(task_id, []).append(unit)
         for task_id, record in self.records.items():
             if task_id in self.maps:
                 self.maps[task_id].closed = True
-            if self.waits.pop(task_id, None) is not None:
-                self._interrupts.append(task_id)
+            self._stop_waiting(task_id)
             if task_id in running:
                 self._interrupts.extend(running[task_id])
             elif not record.status.is_settled:
@@ -477,12 +549,15 @@ class TreeRun:
                 self._finish(task_id, replace(end, because=because), at)
                 self._frontier.settle(task_id, Status.CANCELLED)
 
-    def _finish(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
+    def _finish(self, task_id: TaskId, outcome: Outcome, at: datetime, *, ran: bool = True) -> None:
         record = self.records[task_id]
         self._move(task_id, outcome.status)
+        if record.attempts_before and outcome.attempts is not None:
+            outcome = outcome.with_attempts(record.attempts_before + outcome.attempts)
         record.outcome = outcome
         record.finished_at = at
-        if outcome.status is Status.COMPLETED:
+        self.to_cancel.pop(task_id, None)
+        if outcome.status is Status.COMPLETED and ran:
             self.undo.note(task_id)
 
     def _move(self, task_id: TaskId, status: Status) -> None:

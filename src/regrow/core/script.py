@@ -1,12 +1,26 @@
 """What things do in a simulation: the words of a script."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from regrow.core.models import Json
+from regrow.core.models import Json, TaskTree
 from regrow.core.outcome import Answer
-from regrow.core.wire import ErrorType, Status
+from regrow.core.problems import Suggester
+from regrow.core.wire import (
+    AGGREGATE_RESULTS,
+    GROUP,
+    SLEEP,
+    ErrorType,
+    Status,
+    compensation_unit,
+    item_unit,
+)
+
+_SILENT: Final = (GROUP, AGGREGATE_RESULTS, SLEEP)
+"""What the workflow does by itself, so that nobody can say what it does."""
+_INDEX: Final = re.compile(r"\[(0|[1-9][0-9]*)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +57,34 @@ class Trace:
 
 
 Script = Mapping[str, Act | Sequence[Act] | Callable[..., Any]]
+
+
+def check_script(script: Script, tree: TaskTree) -> None:
+    """Raise ValueError for names under which nothing in the tree would ever do what is said."""
+    known = dict.fromkeys(_names(tree)) if script else {}
+    suggest = Suggester(known)
+    unknown = [
+        f"nothing in the tree is scripted by '{name}'{suggest(name)}"
+        for name in script
+        if _INDEX.sub("[0]", name) not in known
+    ]
+    if unknown:
+        raise ValueError("\n".join(unknown))
+
+
+def _names(tree: TaskTree, path: str = "") -> Iterator[str]:
+    """Give every name that may be scripted; the first item of a map stands for them all."""
+    for task in tree.tasks:
+        units = [task.id] if task.for_each is None else [task.id, item_unit(task.id, 0)]
+        if task.tree is not None:
+            for unit in units:
+                yield from _names(task.tree, f"{path}{unit}/")
+        elif task.task_queue or task.executor_id not in _SILENT:
+            yield from (f"{path}{unit}" for unit in units)
+            yield task.executor_id
+        if task.compensate is not None:
+            yield f"{path}{compensation_unit(task.id)}"
+            yield task.compensate.executor
 
 
 def returns(value: Json = None, *, seconds: float = 0) -> Act:

@@ -22,10 +22,11 @@ from regrow.core.models import Json, Policy, TaskId, TaskTree
 from regrow.core.outcome import Answer, Outcome, read_answer, short_error
 from regrow.core.policies import next_attempt_after
 from regrow.core.record import Kind, Start
+from regrow.core.references import compile_template
 from regrow.core.resolve import Description, Unknown, executor_ids, resolve
 from regrow.core.result import TreeResult, moment, tree_result
 from regrow.core.run import TreeRun
-from regrow.core.script import Act, Script, Trace
+from regrow.core.script import Act, Script, Trace, check_script
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.waits import Verdict
 from regrow.core.wire import ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, ErrorType, Status
@@ -51,12 +52,15 @@ async def simulate(  # noqa: PLR0913 - all keywords but the first two
     `script` says what things do (`returns`, `fails`, `approves`, …, a list of those for one
     attempt after the other, or a function of the inputs), by task id, by path for what is in
     sub-trees (`features/clean`), by item (`check[3]`), by `TASK~compensate`, or by executor id.
-    What is not scripted gives null; approvals approve. `cancel_after` is in seconds. `trace` is
-    filled with what happened. Raises `InvalidTree`.
+    A function gives what an executor would, a person's result or an event's payload, or one of
+    those words. What is not scripted gives null; approvals approve. `cancel_after` is in seconds.
+    `trace` is filled with what happened. Raises `InvalidTree`, and ValueError for names in the
+    script that nothing in the tree has.
     """
     checked = load(tree)
     if inputs:
         checked = with_inputs(checked, inputs)
+    check_script(script or {}, checked)
     simulation = _Simulation(script or {}, trace or Trace())
     root = _Tree(simulation, checked, _everything_known(checked), tree_id)
     if cancel_after is not None:
@@ -145,7 +149,7 @@ class _Tree:
         now = self._simulation.now
         if start.kind is Kind.WAIT:
             self.run.waiting(start, now)
-            self._wait(start)
+            await self._wait(start)
             return
         self.run.began(start.unit, now)
         self._running[start.unit] = None
@@ -181,15 +185,23 @@ class _Tree:
 
     # --- waits
 
-    def _wait(self, start: Start) -> None:
+    async def _wait(self, start: Start) -> None:
         task_id, wait = start.task_id, self.run.waits[start.task_id]
-        now = self._simulation.now
-        act = next(iter(self._acts(start)), Act())
         if wait.until is not None:
-            left = max((wait.until - now).total_seconds(), 0)
+            left = max((wait.until - self._simulation.now).total_seconds(), 0)
             self._simulation.at(left, lambda: self.run.woke(task_id, self._simulation.now))
-        if wait.kind != SLEEP and isinstance(act, Act) and act.seconds is not None:
+        act = Act(seconds=None) if wait.kind == SLEEP else await self._said(start)
+        if act.seconds is not None:
             self._simulation.at(act.seconds, lambda: self._answer(task_id, act))
+
+    async def _said(self, start: Start) -> Act:
+        """Give what a person says, or what is sent; a function sees what the task was given."""
+        act = next(iter(self._acts(start)), Act())
+        if isinstance(act, Act):
+            return act
+        inputs = compile_template(self.run.tasks[start.task_id].inputs).render(self.run)
+        said = await _value_of(act, inputs)
+        return said if isinstance(said, Act) else Act(value=said)
 
     def _answer(self, task_id: str, act: Act) -> None:
         now, wait = self._simulation.now, self.run.waits.get(task_id)
@@ -232,7 +244,7 @@ class _Tree:
         parts = f"{self._path}{start.unit}".split("/")
         spellings = ((part, re.sub(r"\[\d+\]$", "", part)) for part in parts)
         yield from dict.fromkeys(map("/".join, product(*spellings)))
-        yield start.executor
+        yield start.executor or self.run.tasks[start.task_id].executor_id  # a wait has none
 
 
 async def _answer_of(
@@ -240,7 +252,10 @@ async def _answer_of(
 ) -> tuple[Answer, float]:
     """Let a scripted executor run once; gives its answer and the seconds it takes."""
     if not isinstance(act, Act):
-        return await _call(act, inputs), 0
+        said = await _call(act, inputs)
+        if not isinstance(said, Act):
+            return said, 0
+        act = said
     seconds = inf if act.seconds is None else act.seconds
     name, limit, left = _first_limit(policy, spent)
     if seconds <= left:
@@ -261,17 +276,28 @@ def _first_limit(policy: Policy, spent: float) -> tuple[str, float, float]:
     return min(found, key=lambda each: each[2])
 
 
-async def _call(function: Callable[..., Any], inputs: dict[str, Json]) -> Answer:
+async def _call(function: Callable[..., Any], inputs: dict[str, Json]) -> Act | Answer:
     try:
-        value = function(inputs)
-        return read_answer(await value if inspect.isawaitable(value) else value)
+        value = await _value_of(function, inputs)
     except Exception as error:  # noqa: BLE001 - an executor may raise anything
-        return Answer(
-            ok=False,
-            error=short_error(str(error)),
-            error_type=str(getattr(error, "error_type", type(error).__name__)),
-            retryable=bool(getattr(error, "retryable", True)),
-        )
+        return read_answer(_failure(error))
+    return value if isinstance(value, Act) else read_answer(value)
+
+
+async def _value_of(function: Callable[..., Any], inputs: Json) -> Any:
+    value = function(inputs)
+    return await value if inspect.isawaitable(value) else value
+
+
+def _failure(error: Exception) -> dict[str, Json]:
+    """Say what was raised as an executor may say it itself; only a `TaskError` has more to say."""
+    return {
+        "status": Status.FAILED.value,
+        "error": short_error(str(error) or repr(error)),
+        "error_type": str(getattr(error, "error_type", type(error).__name__)),
+        "retryable": bool(getattr(error, "retryable", True)),
+        "retry_after": getattr(error, "retry_after", None),
+    }
 
 
 def _outcome(answer: Answer, attempts: int) -> Outcome:

@@ -55,6 +55,17 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
         "maps": _maps(run),
         "events": run.events,
         "undo": run.undo.completed,
+        "ended_maps": _ended_maps(run),
+        "before": {
+            task_id: record.attempts_before
+            for task_id, record in run.records.items()
+            if record.attempts_before
+        },
+        "by_hand": {
+            task_id: record.by_hand for task_id, record in run.records.items() if record.by_hand
+        },
+        "to_cancel": {task_id: because.as_json() for task_id, because in run.to_cancel.items()},
+        "paused": run.paused,
         "closed": run.closed and run.closed.as_json(),
         "undoing": _undoing(run) if run.undo.is_begun else None,
     }
@@ -68,15 +79,25 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
 
 
 def _maps(run: TreeRun) -> dict[TaskId, list[Any]]:
-    going = {
-        task_id: mapping.as_json()
-        for task_id, mapping in run.maps.items()
-        if run.records[task_id].status is Status.IN_PROGRESS
-    }
+    known = {**run.restored_maps, **{each: of.as_json() for each, of in run.maps.items()}}
     return {
         task_id: [_millis(run.records[task_id].started_at), *shape]
-        for task_id, shape in {**run.restored_maps, **going}.items()
+        for task_id, shape in known.items()
+        if run.records[task_id].status is Status.IN_PROGRESS
     }
+
+
+def _ended_maps(run: TreeRun) -> dict[TaskId, list[Any]]:
+    """Write down maps that somebody may retry, as far as there is room."""
+    room = limits.MAX_RESULTS_BYTES
+    kept: dict[TaskId, list[Any]] = {}
+    known = {**run.restored_maps, **{each: of.as_json() for each, of in run.maps.items()}}
+    for task_id, shape in known.items():
+        may_be_retried = run.records[task_id].status in (Status.FAILED, Status.CANCELLED)
+        if may_be_retried and run.closed is None and (size := json_size(shape)) <= room:
+            kept[task_id] = shape
+            room -= size
+    return kept
 
 
 def _wait(run: TreeRun, task_id: TaskId) -> list[Any]:
@@ -123,6 +144,15 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         omitted = status is Status.COMPLETED and task_id not in snapshot["results"]
         record = Record(status, outcome, _moment(started), _moment(finished), omitted)
         run.restore(task_id, record)
+    run.begin_anew(_EPOCH)
+    run.restored_maps |= snapshot.get("ended_maps", {})
+    for task_id, attempts in snapshot.get("before", {}).items():
+        run.records[task_id].attempts_before = attempts
+    for task_id, notes in snapshot.get("by_hand", {}).items():
+        run.records[task_id].by_hand = notes
+    for task_id, said in snapshot.get("to_cancel", {}).items():
+        run.to_cancel[task_id] = Because(**said)
+    run.paused = snapshot.get("paused")
     run.events |= snapshot.get("events", {})
     run.undo.completed += snapshot.get("undo", [])
     if undoing := snapshot.get("undoing"):

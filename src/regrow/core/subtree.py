@@ -6,6 +6,7 @@ from typing import Any, cast
 from regrow.core.models import Json, TaskTree
 from regrow.core.outcome import Outcome, failed, short_error
 from regrow.core.resolve import Description, executor_ids
+from regrow.core.result import failures_of
 from regrow.core.wire import ENGINE_KEY, ErrorType, Status
 
 
@@ -52,13 +53,7 @@ def subtree_outcome(unit: str, result: Mapping[str, Any]) -> Outcome:
 
 def _first_failure(unit: str, result: Mapping[str, Any]) -> tuple[str, str, str | None]:
     """Give the path, error and type of the first task that failed untolerated."""
-    failures = [
-        (task_id, entry)
-        for task_id, entry in result["tasks"].items()
-        if entry["status"] == Status.FAILED and not entry.get("tolerated")
-    ]
-    own = [item for item in failures if item[1]["error_type"] != ErrorType.GROUP_FAILED]
-    for task_id, entry in own or failures:
+    for task_id, entry in failures_of(result):
         error, inner = str(entry["error"]), cast("dict[str, Any]", entry.get("metadata") or {})
         deeper, colon, text = error.partition(": ")  # metadata may be left out for its size
         if entry["error_type"] == ErrorType.SUBTREE_FAILED and colon:

@@ -10,6 +10,11 @@ HEADER: Final = "regrow"
 
 APPROVE: Final = "approve"
 SEND_EVENT: Final = "send_event"
+PAUSE: Final = "pause"
+RESUME: Final = "resume"
+CANCEL_TASK: Final = "cancel_task"
+RETRY_TASK: Final = "retry_task"
+SKIP_TASK: Final = "skip_task"
 """Updates: what people ask of a running tree."""
 
 ENGINE_KEY: Final = "engine"

@@ -1,4 +1,4 @@
-"""How an activity's end is read: by the workflow, and by whoever reads its history."""
+"""How starts and ends are judged: by the workflow, and by whoever reads its history."""
 
 import asyncio
 from typing import Any, Final, cast
@@ -17,8 +17,10 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
+from regrow.core import limits
 from regrow.core.models import Json, Policy
 from regrow.core.outcome import Outcome, attempts_of, failed, outcome_of, short_error
+from regrow.core.record import Kind, Start
 from regrow.core.subtree import subtree_outcome
 from regrow.core.wire import ErrorType, Status
 
@@ -33,6 +35,17 @@ _MEANINGS: Final = {
     TimeoutType.SCHEDULE_TO_START: "no worker took the task; is one polling its task queue?",
     TimeoutType.HEARTBEAT: "the worker was not heard from; it died or its executor hung",
 }
+
+
+def too_large(start: Start, size: int) -> str | None:
+    """Say why a start whose argument takes so many bytes is refused, if it is."""
+    if size <= limits.MAX_PAYLOAD:
+        return None
+    what, advice = f"the inputs of '{start.unit}' take", "Pass a reference instead"
+    if start.kind is Kind.SUBTREE:
+        what = f"the sub-tree '{start.unit}' takes, with its inputs,"
+        advice = "Split it, or pass references into it"
+    return f"{what} {size:,} bytes; at most {limits.MAX_PAYLOAD:,} fit into history. {advice}"
 
 
 def answer_outcome(payload: Payload, converter: PayloadConverter) -> Outcome:

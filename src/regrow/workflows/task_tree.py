@@ -6,9 +6,8 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -20,34 +19,34 @@ from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
 from regrow.core.problems import InvalidTree, on_the_wire
 from regrow.core.record import Kind, Start
-from regrow.core.requests import (
-    Approve,
-    RequestRefused,
-    SendEvent,
-    check_approve,
-    check_event,
-    read_request,
-)
 from regrow.core.resolve import Description, executor_ids, resolve
-from regrow.core.result import bounded_entry, json_size, moment, status_summary, tree_result
+from regrow.core.result import (
+    bounded_entry,
+    failure_message,
+    json_size,
+    status_summary,
+    tree_result,
+)
 from regrow.core.rollover import Rollover
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.subtree import child_document
 from regrow.core.wire import (
-    APPROVE,
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
     PACED_ENGINE,
-    SEND_EVENT,
     WORKFLOW_TYPE,
     ErrorType,
     Status,
 )
-from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome
+from regrow.workflows.outcomes import (
+    answer_outcome,
+    child_outcome,
+    failure_outcome,
+    too_large,
+)
 from regrow.workflows.policies import WorkOptions
-
-_Request = TypeVar("_Request", Approve, SendEvent)
+from regrow.workflows.updates import Updates
 
 _TURNS = 4
 """Turns of the loop in which what ended in this activation is told to us."""
@@ -58,7 +57,7 @@ _DESCRIBE_TIMEOUT = timedelta(seconds=30)
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
-class TaskTreeWorkflow:
+class TaskTreeWorkflow(Updates):
     """Runs one task tree; the one argument is its document."""
 
     @workflow.init
@@ -114,58 +113,6 @@ class TaskTreeWorkflow:
             message = f"the tree has no task '{task_id}', or has not begun"
             raise ApplicationError(message, non_retryable=True)
         return bounded_entry(self._run, task_id)
-
-    # --- what people ask for
-
-    @workflow.update(
-        name=APPROVE, description="Answer an approval: task_id, approved=true, by, note, result"
-    )
-    async def approve(self, request: Any) -> dict[str, Any]:
-        """Let a person's answer end the approval; saying the same again changes nothing."""
-        asked, is_new = await self._accept(Approve, request, check_approve)
-        at = str(moment(workflow.now()))
-        if is_new:
-            self._tree_run.answered(asked.task_id, asked.verdict(at), workflow.now())
-        self._wake_up()
-        return {"task_id": asked.task_id, "approved": asked.approved, "by": asked.by, "at": at}
-
-    @approve.validator
-    def _approvable(self, request: Any) -> None:
-        self._refuse(Approve, request, check_approve)
-
-    @workflow.update(
-        name=SEND_EVENT, description="Send an event by name, for wait_for_event: event, payload"
-    )
-    async def send_event(self, request: Any) -> dict[str, Any]:
-        """Keep the first event of each name for whatever waits for it, now or later."""
-        asked, is_first = await self._accept(SendEvent, request, check_event)
-        if is_first:
-            self._tree_run.event(asked.event, asked.payload, workflow.now())
-        self._wake_up()
-        return {"event": asked.event, "first": is_first}
-
-    @send_event.validator
-    def _sendable(self, request: Any) -> None:
-        self._refuse(SendEvent, request, check_event)
-
-    def _refuse(
-        self, model: type[_Request], request: Any, check: Callable[[TreeRun, _Request], bool]
-    ) -> None:
-        """Refuse before anything is recorded, as far as it can be known by then."""
-        asked = read_request(model, request)
-        if self._run is not None:
-            check(self._run, asked)
-
-    async def _accept(
-        self, model: type[_Request], request: Any, check: Callable[[TreeRun, _Request], bool]
-    ) -> tuple[_Request, bool]:
-        """Give the request once the tree has begun, and whether it changes anything."""
-        await workflow.wait_condition(lambda: self._run is not None)
-        asked = read_request(model, request)
-        try:
-            return asked, check(self._tree_run, asked)
-        except RequestRefused as refusal:
-            raise ApplicationError(str(refusal), type="RequestRefused") from None
 
     # --- beginning
 
@@ -238,12 +185,8 @@ class TaskTreeWorkflow:
         argument = start.inputs if start.kind is Kind.ACTIVITY else self._child_document(start)
         payload = workflow.payload_converter().to_payload(argument)
         size = len(payload.data)
-        if size > limits.MAX_PAYLOAD:
-            message = (
-                f"the inputs of '{start.unit}' take {size:,} bytes; at most"
-                f" {limits.MAX_PAYLOAD:,} fit into history. Pass a reference instead"
-            )
-            run.refused(start.unit, message, ErrorType.PAYLOAD_TOO_LARGE, now)
+        if refusal := too_large(start, size):
+            run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, now)
             return size // _REFUSED
         begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
         handle = begin(start, RawValue(payload))
@@ -402,7 +345,7 @@ class TaskTreeWorkflow:
     def _end(self) -> Any:
         result = tree_result(self._tree_run)
         if result["status"] == Status.FAILED.value:
-            message = _failure_message(result)
+            message = failure_message(result)
             raise ApplicationError(
                 message, result, type=ErrorType.TREE_FAILED.value, non_retryable=True
             )
@@ -432,15 +375,3 @@ def _refusal(error: InvalidTree) -> ApplicationError:
         type=ErrorType.INVALID_TREE.value,
         non_retryable=True,
     )
-
-
-def _failure_message(result: Mapping[str, Any]) -> str:
-    """Name the first failure for people who only read one line."""
-    name, failed = result["name"], result["counts"]["failed"]
-    if result.get("error"):
-        return f"tree '{name}' failed: {result['error']}"
-    for task_id, entry in result["tasks"].items():
-        if entry["status"] == Status.FAILED.value:
-            more = f" (and {failed - 1} more)" if failed > 1 else ""
-            return f"tree '{name}' failed: {task_id}: {entry['error']}{more}"
-    return f"tree '{name}' failed"

@@ -39,6 +39,16 @@ LEGAL = {
     ("in_progress", "completed"),
     ("in_progress", "failed"),
     ("in_progress", "cancelled"),
+    # by a person's hand:
+    ("failed", "pending"),
+    ("failed", "completed"),
+    ("failed", "skipped"),
+    ("skipped", "pending"),
+    ("skipped", "completed"),
+    ("cancelled", "pending"),
+    ("cancelled", "completed"),
+    ("cancelled", "skipped"),
+    ("in_progress", "skipped"),
 }
 
 

@@ -268,6 +268,9 @@ def test_engines_part_is_split_off(written: Any, rest: Any, engine: dict[str, An
         (document(task("a", priority="high")), ["int_type tasks[0].priority"]),
         (document(task("a", heartbeat_timeout="1 hour")), ["duration tasks[0].heartbeat_timeout"]),
         (document(task("a", retry=5)), ["model_type tasks[0].retry"]),
+        (document(task("a", for_each=5)), ["for_each tasks[0].for_each"]),
+        (document(task("a", for_each={"x": 1})), ["for_each tasks[0].for_each"]),
+        (document(task("a", for_each=True)), ["for_each tasks[0].for_each"]),
         (document(task("a", dependencies="b")), ["tuple_type tasks[0].dependencies"]),
         (
             document(task("a", dependencies=[{"into": "x"}])),
@@ -395,6 +398,39 @@ def test_wrong_field_does_not_hide_what_is_wrong_with_the_graph() -> None:
         "less_than_equal tasks[0].priority",
         "cycle tasks[0].dependencies",
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"for_each": 5}, "for_each: must be a list, or an expression that gives one"),
+        (
+            {"for_each": [1], "tolerate": 1.5},
+            "tolerate: write a number of items, or a share such as 10%",
+        ),
+        ({"retry": []}, "retry: must be a mapping"),
+        (
+            {"retry": {"non_retryable_error_types": "x"}},
+            "retry.non_retryable_error_types: must be a list",
+        ),
+        (
+            {"heartbeat_timeout": [5]},
+            "heartbeat_timeout: write a duration like 30s, 1m30s, PT1M or a number of seconds",
+        ),
+        ({"dependencies": "b"}, "dependencies: must be a list"),
+        (
+            {"dependencies": [5]},
+            "dependencies[0]: must be the id of a task, or a mapping that has it",
+        ),
+        ({"inputs": [1]}, "inputs: must be a mapping"),
+        ({"compensate": "undo"}, "compensate: must be a mapping"),
+        ({"tree": 5}, "tree: a tree is a mapping or a list, not int"),
+    ],
+)
+def test_what_a_field_must_be_is_said_in_words_of_documents(
+    fields: dict[str, Any], message: str
+) -> None:
+    assert str(refusal(document({"id": "a", **fields}))) == f"tasks[0].{message}"
 
 
 # --- what JSON cannot hold

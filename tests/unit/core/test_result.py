@@ -21,6 +21,7 @@ from regrow.core import limits
 from regrow.core.result import (
     TreeResult,
     bounded_entry,
+    failure_message,
     json_size,
     moment,
     status_summary,
@@ -272,6 +273,25 @@ def test_at_most_500_of_those_are_listed() -> None:
     assert [*result["tasks"]] == [f"t{at}" for at in range(500)]
 
 
+def test_why_the_tree_failed_is_listed_before_all_else_but_in_its_place() -> None:
+    """The group fails for the last task; of what else did not complete there is too much."""
+    tasks = [group("g"), *wide(1999, allow_failure=True), task("late", parent_id="g")]
+    script = {f"t{at}": fails("tolerated") for at in range(1999)}
+
+    result = result_of(*tasks, outputs={}, script=script | {"late": fails("untolerated")})
+
+    assert [*result["tasks"]] == ["g", *[f"t{at}" for at in range(498)], "late"]
+
+
+def test_own_failures_are_listed_before_those_of_groups() -> None:
+    groups = [group(f"g{at}") for at in range(1001)]
+    inside = [task(f"t{at}", parent_id=f"g{at}") for at in range(1001)]
+
+    result = result_of(*groups, *inside, script={f"t{at}": fails() for at in range(490, 1001)})
+
+    assert [*result["tasks"]] == [f"t{at}" for at in range(490, 990)]
+
+
 def test_large_errors_are_listed_as_far_as_a_mebibyte_goes() -> None:
     bad = {f"t{at}": fails("x" * limits.MAX_ERROR_CHARS) for at in range(200)}
 
@@ -294,6 +314,52 @@ def test_error_of_an_output_expression_is_short() -> None:
     result = result_of(task("a"), outputs=outputs, script={"a": BIG * 15})
 
     assert size_of(result) <= limits.MAX_ENGINE_BYTES
+
+
+# --- why it failed
+
+
+@pytest.mark.parametrize(
+    ("tasks", "script", "message"),
+    [
+        ([task("a")], {"a": fails("no")}, "tree 'tree' failed: a: no"),
+        (
+            [task("may", allow_failure=True), task("also"), task("a", "also?"), task("b")],
+            {"may": fails("x"), "also": fails("y"), "a": fails("no"), "b": fails("nor")},
+            "tree 'tree' failed: a: no (and 1 more)",
+        ),
+        (
+            [group("g", children=[task("a"), task("b")]), task("c")],
+            {"b": fails("no")},
+            "tree 'tree' failed: b: no",
+        ),
+        (
+            [group("g", children=[task("a")]), group("h", children=[task("b")])],
+            {"a": CANCELLED, "b": CANCELLED},
+            "tree 'tree' failed: g: 'a' inside the group failed (and 1 more)",
+        ),
+        ([task("a")], {"a": CANCELLED}, "tree 'tree' failed"),
+    ],
+)
+def test_message_names_the_first_failure_that_counts_and_how_many_do(
+    tasks: list[Document], script: Document, message: str
+) -> None:
+    assert failure_message(result_of(*tasks, script=script)) == message
+
+
+def test_message_of_a_tree_that_failed_for_no_task_says_why() -> None:
+    result = result_of(task("a"), outputs={"x": "${{ abs('x') }}"})
+
+    assert failure_message(result).startswith("tree 'tree' failed: output 'x': abs('x')")
+
+
+@pytest.mark.parametrize(("failed", "more"), [(2, "1"), (499, "498"), (501, "at least 499")])
+def test_message_counts_no_more_than_the_result_lists(failed: int, more: str) -> None:
+    script = {f"t{at}": fails("no") for at in range(failed)}
+
+    result = result_of(*wide(2001), task("last", "t0"), outputs={}, script=script)
+
+    assert failure_message(result) == f"tree 'tree' failed: t0: no (and {more} more)"
 
 
 # --- while it runs

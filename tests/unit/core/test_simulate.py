@@ -49,6 +49,7 @@ class TooDear(Exception):  # noqa: N818
 
     error_type = "too_dear"
     retryable = False
+    retry_after: Any = None
 
 
 # --- what things do
@@ -101,6 +102,28 @@ async def test_function_that_raises_fails_as_an_executor_does(
 
     assert (end.status, end.error_type, end.attempts) == (Status.FAILED, error_type, attempts)
     assert end.error == str(error)
+
+
+async def test_error_without_words_is_shown_as_it_is_written() -> None:
+    def broken(_: Document) -> None:
+        raise ValueError
+
+    end = (await simulated(task("a"), script={"a": broken})).tasks["a"]
+
+    assert (end.error, end.error_type) == ("ValueError()", "ValueError")
+
+
+async def test_function_may_answer_in_the_words_of_a_script() -> None:
+    def dear(inputs: Document) -> Any:
+        return fails("too dear", seconds=5) if inputs["n"] > 1 else returns(inputs["n"])
+
+    result = await simulated(
+        task("a", inputs={"n": 1}), task("b", inputs={"n": 2}), script={"work": dear}
+    )
+
+    assert result.outputs == {"a": 1}
+    assert result.tasks["b"].error == "too dear"
+    assert result.tasks["b"].finished_at == BEGINNING + timedelta(seconds=5)
 
 
 async def test_failure_skips_what_requires_it() -> None:
@@ -220,6 +243,17 @@ async def test_executor_that_asks_for_a_pause_gets_it() -> None:
     assert await first_attempts({}, answer_next) == (2, 30)
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [(30, 30), (0, 0), (None, 1), ("soon", 1)])
+async def test_error_that_asks_for_a_pause_gets_it(asked: Any, seconds: float) -> None:
+    error = TooDear("not now")
+    error.retryable, error.retry_after = True, asked
+
+    def broken(_: Document) -> None:
+        raise error
+
+    assert await first_attempts({}, broken, returns(1)) == (2, seconds)
+
+
 async def test_timeout_says_which() -> None:
     end = (await simulated(task("a", start_to_close_timeout="10s"), script={"a": hangs()})).tasks[
         "a"
@@ -265,6 +299,38 @@ async def test_people_answer_after_a_while() -> None:
     }
     assert result.tasks["no"].error == "rejected by bob: dear"
     assert result.tasks["no"].finished_at == BEGINNING + timedelta(seconds=90)
+
+
+async def test_function_of_the_inputs_answers_for_people_and_sends_events() -> None:
+    async def send(inputs: Document) -> Any:
+        await asyncio.sleep(0)
+        return [inputs["event"]]
+
+    def decide(inputs: Document) -> Any:
+        dear = inputs["prompt"] == "pay 9?"
+        return rejects("ann", "too dear", seconds=60) if dear else {"asked": inputs["prompt"]}
+
+    result = await simulated(
+        *[task("a"), approval("ok", "a", prompt="pay ${{ tasks.a.result }}?")],
+        *[approval("no", prompt="pay 9?"), event("e", event="paid")],
+        script={"a": returns(5), "approval": decide, "e": send},
+    )
+
+    said = result.tasks["ok"].result
+    assert isinstance(said, dict)
+    assert (said["approved"], said["result"]) == (True, {"asked": "pay 5?"})
+    assert result.tasks["no"].error == "rejected by ann: too dear"
+    assert result.tasks["no"].finished_at == BEGINNING + timedelta(seconds=60)
+    assert result.tasks["e"].result == ["paid"]
+
+
+async def test_function_that_lets_nobody_answer_leaves_the_tree_waiting() -> None:
+    def nobody(_: Document) -> Any:
+        return hangs()
+
+    result = await simulated(approval("ok"), script={"ok": nobody})
+
+    assert result.status is Status.IN_PROGRESS
 
 
 @pytest.mark.parametrize("act", [approves(seconds=61), hangs()])

@@ -252,6 +252,16 @@ def test_failed_sub_tree_names_the_first_task_that_failed_inside(
     assert outcome.metadata["tree_id"] == "run/inner"
 
 
+def test_first_failure_is_named_though_the_result_lists_not_all_that_failed() -> None:
+    tasks = [task(f"t{at}", allow_failure=True) for at in range(limits.MAX_LISTED_TASKS)]
+    script = {each["id"]: fails("no matter") for each in tasks}
+
+    inside = ended(*tasks, task("must"), script=script | {"must": fails("it broke", "t")})
+
+    assert inside["truncated"] is True
+    assert subtree_outcome("s", inside).error == "s/must: it broke"
+
+
 def test_group_that_failed_for_a_cancelled_member_is_named_itself() -> None:
     inside = ended(
         {"id": "g", "executor": "group", "children": [task("in")]}, script={"in": CANCELLED}
