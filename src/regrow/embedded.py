@@ -23,6 +23,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from regrow.client.errors import TreeError
+from regrow.client.setup import set_up
 from regrow.plugin import RegrowPlugin
 
 _HOST: Final = "127.0.0.1"
@@ -94,12 +95,18 @@ def temporal_binary() -> str:
 
 @asynccontextmanager
 async def embedded_server(
-    *, db: Path | None = None, port: int = 0, ui_port: int = 0, options: Sequence[str] = ()
+    *,
+    db: Path | None = None,
+    port: int = 0,
+    ui_port: int = 0,
+    options: Sequence[str] = (),
+    is_set_up: bool = True,
 ) -> AsyncGenerator[EmbeddedServer]:
     """Run a local server with its Web UI for as long as the block lasts.
 
     `db` keeps the state in a file; ports default to free ones; further `options` are those of
-    `temporal server start-dev`. Raises `EmbeddedServerError`.
+    `temporal server start-dev`. It has the search attributes of trees unless it is not to be set
+    up. Raises `EmbeddedServerError`.
     """
     for wanted in (port, ui_port):
         if wanted and not _is_free(wanted):
@@ -111,6 +118,8 @@ async def embedded_server(
     with tempfile.TemporaryFile() as output:
         process, server = await _started(command, (port, ui_port), output)
         try:
+            if is_set_up:  # not by an option, which a file from before would not heed
+                await set_up(server.client)
             yield server
         finally:
             await _stop(process, gently=db is not None)

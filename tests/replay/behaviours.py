@@ -252,6 +252,17 @@ async def cancel_when_settled(handle: TreeHandle) -> None:
     await handle.cancel("nobody mends it")
 
 
+async def mend_nothing(handle: TreeHandle) -> None:
+    """Be asked, pause and go on, and leave what failed as it is."""
+    await until(handle, "ask", "in_progress")
+    workflow: Any = handle.client.get_workflow_handle(handle.id)
+    await workflow.execute_update("pause", {"reason": "lunch"})
+    await workflow.execute_update("resume")
+    await handle.approve("ask")
+    await until(handle, "bad", "failed")
+    await handle.cancel("nobody mends it")
+
+
 async def cancel_soon(handle: TreeHandle) -> None:
     async for change in handle.watch():
         if change.task_id == "slow" and change.status == "in_progress":
@@ -301,6 +312,15 @@ STEERED: Final[dict[str, tuple[Document, Steer]]] = {
     "a_failed_tree_is_held_open": (
         tree(task("bad", "fail"), task("after", "give", "bad"), task("free"), on_failure="wait"),
         cancel_when_settled,
+    ),
+    "the_servers_lists_are_told_how_a_tree_stands": (
+        tree(
+            {"id": "ask", "executor": "approval"},
+            task("bad", "fail", "ask"),
+            {"id": "sub", "tree": tree(task("x"))},
+            on_failure="wait",
+        ),
+        mend_nothing,
     ),
     "a_cancel_interrupts_what_runs": (
         tree(

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -21,7 +21,9 @@ from regrow import Status, TaskContext, TreeFailed, executor_register
 from regrow.client import TreeCancelled, TreeClient, TreeHandle
 from regrow.client.tree_handle import first_event
 from regrow.core.limits import MIB
+from regrow.core.resolve import Description
 from regrow.core.result import TreeResult
+from regrow.core.wire import ENGINE_VERSION
 from regrow.embedded import EmbeddedServer, embedded_server
 from regrow.testing import assert_replays, worker_env
 
@@ -141,10 +143,15 @@ async def ended(handle: TreeHandle) -> TreeResult:
         result = await handle.result()
     except (TreeFailed, TreeCancelled) as end:
         result = end.result
-    told = await told_by_workflow(handle)
+    told, read = await told_by_workflow(handle), await handle.status()
     assert statuses(result) == told
-    assert statuses(await handle.status()) == told
-    assert statuses(await read_before_its_end(handle)) == told
+    for seen in (read, await read_before_its_end(handle)):
+        assert statuses(seen) == told
+        for task_id, task in result.tasks.items():
+            assert (seen.tasks[task_id].error, seen.tasks[task_id].because) == (
+                task.error,
+                task.because,
+            )
     changes = [change async for change in handle.watch()]
     assert {change.task_id: change.status.value for change in changes if change.task_id} == told
     assert (changes[-1].task_id, changes[-1].status) == (None, result.status)
@@ -268,18 +275,11 @@ async def test_what_ended_before_a_cancel_keeps_its_end(scene: Scene, on_failure
     assert result.tasks["ask"].because.reason == "cancel"  # type: ignore[union-attr]
 
 
-async def test_failure_goes_before_the_end_of_a_sub_tree(scene: Scene) -> None:
-    """Both are taken in by one workflow task, the sub-tree's end a turn of the loop later."""
-    far_task = {"executor": "far", "task_queue": scene.far_queue}
+async def test_wait_that_was_over_before_a_failure_came_is_not_cancelled(scene: Scene) -> None:
+    bad = {"id": "bad", "executor": "far", "task_queue": scene.far_queue, "inputs": {"fail": True}}
     nap = {"id": "nap", "executor": "sleep", "inputs": {"duration": "3s"}}
-    document = tree(
-        {"id": "bad", **far_task, "inputs": {"fail": True}},
-        nap,
-        task("after", "nap"),
-        on_failure="cancel",
-    )
     async with scene.worker():
-        await scene.start(document)
+        await scene.start(tree(bad, nap, task("after", "nap"), on_failure="cancel"))
         await scene.reached("nap")
         await scene.reached("bad")
     await scene.seen("TIMER_FIRED")
@@ -289,6 +289,27 @@ async def test_failure_goes_before_the_end_of_a_sub_tree(scene: Scene) -> None:
         result = await ended(scene.handle)
 
     assert result.tasks["nap"].status is Status.COMPLETED
+
+
+async def test_failure_goes_before_that_of_a_sub_tree_which_came_earlier(scene: Scene) -> None:
+    """The end of a sub-tree takes a turn of the workflow's loop more to be told."""
+    bad = {"id": "bad", "executor": "far", "task_queue": scene.far_queue, "inputs": {"fail": True}}
+    inner = {"id": "sub", "tree": tree(approval("inside"))}
+    child = TreeHandle(scene.client, f"{scene.id}/sub")
+    async with scene.worker():
+        await scene.start(tree(bad, inner, approval("ask"), on_failure="cancel"))
+        await scene.reached("sub")
+        await scene.seen("CHILD_WORKFLOW_EXECUTION_STARTED")
+        await scene.reached("ask")
+    await child.workflow_handle.terminate()
+    await scene.seen("CHILD_WORKFLOW_EXECUTION_TERMINATED")
+    async with scene.far_worker():
+        await scene.seen("ACTIVITY_TASK_COMPLETED")
+    async with scene.worker():
+        result = await ended(scene.handle)
+
+    assert statuses(result) == {"bad": "failed", "sub": "failed", "ask": "cancelled"}
+    assert result.tasks["ask"].because.task_id == "bad"  # type: ignore[union-attr]
 
 
 # --- cancelled before it could begin
@@ -313,6 +334,55 @@ async def test_tree_cancelled_before_any_worker_took_it_has_only_cancelled_tasks
         ("b", Status.CANCELLED),
         (None, Status.CANCELLED),
     ]
+
+
+@workflow.defn(name="StartsOne", sandboxed=False)
+class StartsOne:
+    """Starts a tree as a tree starts one inside itself, on a queue that no worker polls yet."""
+
+    @workflow.run
+    async def run(self, document: Document, queue: str) -> None:
+        own = workflow.info().workflow_id
+        await workflow.start_child_workflow(
+            "TaskTree",
+            document,
+            id=f"{own}/sub",
+            task_queue=queue,
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+        )
+
+
+async def test_cancel_of_a_sub_tree_that_has_just_begun_comes_after_what_needs_no_worker(
+    scene: Scene,
+) -> None:
+    document = tree(
+        {"id": "nap", "executor": "sleep", "inputs": {"duration": "1h"}},
+        approval("ask"),
+        {"id": "no", "executor": "approval", "when": "`false`"},
+        approval("after", "no"),
+        approval("next", "ask"),
+    )
+    described = Description(engine_version=ENGINE_VERSION).model_dump(mode="json")
+    plain = await Client.connect(scene.client.service_client.config.target_host)
+    async with Worker(plain, task_queue=scene.far_queue, workflows=[StartsOne]):
+        await plain.execute_workflow(
+            StartsOne.run,
+            args=[{**document, "engine": {"description": described}}, scene.queue],
+            id=scene.id,
+            task_queue=scene.far_queue,
+        )
+    handle = TreeHandle(scene.client, f"{scene.id}/sub")
+    await handle.cancel()
+    async with scene.worker():
+        result = await ended(handle)
+
+    assert statuses(result) == {
+        "nap": "cancelled",
+        "ask": "cancelled",
+        "no": "skipped",
+        "after": "skipped",
+        "next": "cancelled",
+    }
 
 
 # --- what leaves no event

@@ -21,6 +21,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from regrow.activities.attributes import registered_attributes
 from regrow.activities.threads import Execution, ExecutorThreads
 from regrow.core import limits
 from regrow.core.models import Json
@@ -94,7 +95,9 @@ class ExecutorHost:
     def _describe(self) -> Callable[..., Any]:
         @activity.defn(name=DESCRIBE_EXECUTORS)
         async def describe_executors(ids: list[str]) -> dict[str, Any]:
-            said = describe(self._registry, ids).model_dump(mode="json", exclude_defaults=True)
+            known = await registered_attributes(activity.client())
+            described = describe(self._registry, ids, known)
+            said = described.model_dump(mode="json", exclude_defaults=True)
             return {"engine_version": ENGINE_VERSION, **said}
 
         return describe_executors
@@ -202,8 +205,13 @@ class ExecutorHost:
                     running.context.run(activity.heartbeat, *running.details)
 
 
-def describe(registry: Registry, ids: Sequence[str]) -> Description:
-    """Say what a registry knows about some executors, and how near the unknown ones are."""
+def describe(
+    registry: Registry, ids: Sequence[str], search_attributes: tuple[str, ...] = ()
+) -> Description:
+    """Say what a registry knows about some executors, and how near the unknown ones are.
+
+    `search_attributes` are those that the server has; they belong to the same answer.
+    """
     known = sorted(executor.id for executor in registry)
     unknown: dict[str, Unknown] = {}
     for executor_id in ids:
@@ -217,6 +225,7 @@ def describe(registry: Registry, ids: Sequence[str]) -> Description:
         executors={name: registry[name].policy for name in ids if name in registry},
         unknown=unknown,
         known=tuple(known) if unknown else (),
+        search_attributes=search_attributes,
     )
 
 

@@ -5,8 +5,10 @@ from enum import IntEnum
 from typing import Final
 
 from rich.console import Console
+from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.client import RequestRefused, TreeError
+from regrow.client.tree_client import reason_of
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.wire import Status
 from regrow.executors import ExecutorErrors
@@ -33,6 +35,12 @@ _BY_STATUS: Final = {
     Status.CANCELLED: ExitCode.CANCELLED,
 }
 
+_BY_RPC_STATUS: Final = {RPCStatusCode.INVALID_ARGUMENT: ExitCode.INVALID}
+"""Such as a list filter that is none; all else is no fault of the command line's."""
+
+_NO_WORKER: Final = "Worker validation failed"
+"""How the SDK begins to say that there is no such namespace, or no permission."""
+
 people = Console(stderr=True, highlight=False, soft_wrap=True)
 """Text for people goes to stderr, so that stdout is the result alone."""
 
@@ -55,6 +63,17 @@ def explain(error: Exception) -> ExitCode | None:
         return ExitCode.ERROR
     if isinstance(error, TreeError | RequestRefused):
         say(f"error: {error}")
+        return ExitCode.ERROR
+    return _explain_outside(error)
+
+
+def _explain_outside(error: Exception) -> ExitCode | None:
+    """Tell about what the server or the system refuses."""
+    if isinstance(error, RPCError):
+        say(f"error: Temporal refuses it: {' '.join(error.message.split())}")
+        return _BY_RPC_STATUS.get(error.status, ExitCode.ERROR)
+    if isinstance(error, RuntimeError) and str(error).startswith(_NO_WORKER):
+        say(f"error: Temporal refuses the worker: {reason_of(error)}")
         return ExitCode.ERROR
     if isinstance(error, OSError):
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)

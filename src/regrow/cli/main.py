@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from regrow.cli import hosts, schedule, schema, simulation, steering, trees
+from regrow.cli import hosts, schedule, schema, setup, simulation, steering, trees
 from regrow.cli.commands import as_command
 from regrow.cli.exits import ExitCode
 
@@ -29,6 +29,7 @@ _COMMANDS = {
     **simulation.COMMANDS,
     **hosts.COMMANDS,
     **schema.COMMANDS,
+    **setup.COMMANDS,
 }
 for name, function in _COMMANDS.items():
     app.command(name)(as_command(function))

@@ -1,11 +1,10 @@
 """Commands about schedules, which start trees by themselves."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from temporalio.client import (
@@ -22,7 +21,7 @@ from temporalio.client import (
 from regrow.cli import options as opt
 from regrow.cli.commands import Work, as_command
 from regrow.cli.exits import ExitCode, say
-from regrow.cli.follow import print_json
+from regrow.cli.lists import columns, print_list, print_one
 from regrow.cli.session import Target
 from regrow.cli.trees import read_tree
 from regrow.client import ScheduleRefused, TreeSchedule, TreeSummary
@@ -148,7 +147,7 @@ def create(
             return ExitCode.INVALID
         described = await _described(made)
         if output is not opt.Output.TEXT:
-            _print(asdict(described), output)
+            print_one(asdict(described), output)
         else:
             typer.echo(made.id)
             say(f"next: {', '.join(described.next_times[:_TIMES_SAID]) or 'never'}")
@@ -172,7 +171,9 @@ def list_schedules(
             async for each in client.schedules.list()
             if each.schedule and each.info  # servers without visibility don't tell
         ]
-        _print_list(schedules, output)
+        header = ("ID", "TREE", "WHEN", "STATE", "NEXT")
+        entries, rows = [*map(asdict, schedules)], [*map(_row, schedules)]
+        print_list(entries, rows, output, header=header, none="no schedules")
         return ExitCode.DONE
 
     return work()
@@ -194,7 +195,7 @@ def describe(
             for line in _lines(described):
                 typer.echo(line)
         else:
-            _print(asdict(described), output)
+            print_one(asdict(described), output)
         return ExitCode.DONE
 
     return work()
@@ -312,7 +313,7 @@ def delete(
         if output is opt.Output.TEXT:
             say(f"{schedule_id} deleted")
         else:
-            _print({"schedule_id": schedule_id}, output)
+            print_one({"schedule_id": schedule_id}, output)
         return ExitCode.DONE
 
     return work()
@@ -387,7 +388,7 @@ async def _say_or_print(schedule: TreeSchedule, output: opt.Output, done: str) -
     if output is opt.Output.TEXT:
         say(done)
     else:
-        _print(asdict(await _described(schedule)), output)
+        print_one(asdict(await _described(schedule)), output)
     return ExitCode.DONE
 
 
@@ -457,39 +458,12 @@ def _lines(described: _Described) -> Iterator[str]:
     )
     yield from _listing("next", described.next_times or ["never"])
     trees = [(tree.tree_id, tree.status) for tree in described.trees]
-    yield from _listing("trees", _columns(trees) or ["none yet"])
+    yield from _listing("trees", columns(trees) or ["none yet"])
 
 
 def _listing(title: str, entries: Sequence[str]) -> Iterator[str]:
     for at, entry in enumerate(entries):
         yield f"  {'' if at else title:<9}{entry}"
-
-
-def _print_list(schedules: Sequence[_Listed], output: opt.Output) -> None:
-    if output is opt.Output.JSON:
-        print_json([asdict(each) for each in schedules])
-    elif output is opt.Output.JSONL:
-        for each in schedules:
-            _print(asdict(each), output)
-    elif schedules:
-        for line in _columns([("ID", "TREE", "WHEN", "STATE", "NEXT"), *map(_row, schedules)]):
-            typer.echo(line)
-    else:
-        say("no schedules")
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align; a line may be longer than the terminal, since ids must stay whole to be copied."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    aligned = (map(str.ljust, row, widths) for row in rows)
-    return ["  ".join(row).rstrip() for row in aligned]
-
-
-def _print(value: dict[str, Any], output: opt.Output) -> None:
-    if output is opt.Output.JSON:
-        print_json(value)
-    else:
-        typer.echo(json.dumps(value, ensure_ascii=False))
 
 
 COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {

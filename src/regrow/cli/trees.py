@@ -1,11 +1,9 @@
 """Commands about trees: check, run, start, follow, look, stop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
@@ -13,9 +11,11 @@ from regrow.cli.check import check_with_executors, parse_inputs
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say, show_problems
 from regrow.cli.follow import follow_to_end, print_json
+from regrow.cli.lists import print_list
 from regrow.cli.session import Session, Target, session
 from regrow.cli.view import tree_lines
 from regrow.client import Document, TreeHandle, TreeSummary, read_document
+from regrow.core.durations import parse_duration
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree
@@ -23,6 +23,9 @@ from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
 _ALL_LINES = 1_000_000
+_LIST_HEADER = ("ID", "NAME", "STATUS", "STARTED", "ENDED", "TASKS")
+_TIME = "%Y-%m-%d %H:%M:%S"
+_TASKS_SHOWN = 3
 
 
 def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
@@ -64,7 +67,7 @@ def run(
     Example: regrow run tree.yaml --executors executors.py --set user_id=123
     """
     document, tree = _read(file, inputs or ())
-    if document is None or tree is None:
+    if document is None or tree is None or not _is_limit(timeout):
         return ExitCode.INVALID
     target = Target(address, namespace, profile, task_queue)
 
@@ -122,8 +125,10 @@ def watch(
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
-) -> Work:
+) -> Work | ExitCode:
     """Follow a tree from its beginning to its end; exits as `run` does."""
+    if not _is_limit(timeout):
+        return ExitCode.INVALID
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -174,8 +179,10 @@ def result(
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
-) -> Work:
+) -> Work | ExitCode:
     """Wait for a tree's end and print its result; exits as `run` does."""
+    if not _is_limit(timeout):
+        return ExitCode.INVALID
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -203,8 +210,14 @@ def cancel(
 
 
 def list_trees(
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed.")] = False,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Those that wait for people; see `regrow setup`.")
+    ] = False,
+    running: Annotated[bool, typer.Option("--running", help="Those that have not ended.")] = False,
+    name: Annotated[str | None, typer.Option(help="Those with this name.")] = None,
     query: Annotated[
-        str, typer.Option(help="A Temporal list filter, such as \"ExecutionStatus = 'Failed'\".")
+        str, typer.Option(help="A Temporal list filter, such as \"StartTime > '2026-01-31'\".")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, help="The most trees to list.")] = 100,
     output: opt.OutputOption = opt.Output.TEXT,
@@ -212,32 +225,40 @@ def list_trees(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """List trees, the latest first."""
+    """List trees, open ones first, then the latest to end.
+
+    With several of --failed, --waiting and --running, those that are any of it. Trees inside others
+    are listed where they are what waits. What waits, only a server that is set up knows.
+
+    Example: regrow list --failed --waiting --name nightly
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        trees = [tree async for tree in client.list(query, limit=limit)]
-        _print_trees(trees, output)
+        found = client.list(
+            query, failed=failed, waiting=waiting, running=running, name=name, limit=limit
+        )
+        trees = [tree async for tree in found]
+        entries, rows = [*map(_summary_json, trees)], [*map(_summary_row, trees)]
+        print_list(entries, rows, output, header=_LIST_HEADER, none="no trees")
         return ExitCode.DONE
 
     return work()
 
 
-def _print_trees(trees: list[TreeSummary], output: opt.Output) -> None:
-    if output is not opt.Output.TEXT:
-        print_json([_summary_json(tree) for tree in trees])
-        return
-    if not trees:
-        say("no trees")
-        return
-    table = Table(box=None, pad_edge=False)
-    for column in ("ID", "NAME", "STATUS", "STARTED", "ENDED"):
-        table.add_column(column, no_wrap=column != "ID")
-    for tree in trees:
-        ended = f"{tree.finished_at:%Y-%m-%d %H:%M:%S}" if tree.finished_at else ""
-        started = f"{tree.started_at:%Y-%m-%d %H:%M:%S}"
-        table.add_row(tree.tree_id, tree.name, tree.status.value, started, ended)
-    Console().print(table)
+def _summary_row(tree: TreeSummary) -> tuple[str, ...]:
+    ended = f"{tree.finished_at:{_TIME}}" if tree.finished_at else ""
+    started = f"{tree.started_at:{_TIME}}"
+    tasks = [*_tasks("waiting", tree.waiting_on), *_tasks("failed", tree.failed_tasks)]
+    return tree.tree_id, tree.name, tree.state.value, started, ended, "; ".join(tasks)
+
+
+def _tasks(how: str, task_ids: Sequence[str]) -> Iterator[str]:
+    """Name the first few tasks."""
+    more = len(task_ids) - _TASKS_SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    if task_ids:
+        yield f"{how}: {', '.join(task_ids[:_TASKS_SHOWN])}{rest}"
 
 
 def _summary_json(tree: TreeSummary) -> dict[str, Any]:
@@ -245,8 +266,11 @@ def _summary_json(tree: TreeSummary) -> dict[str, Any]:
         "tree_id": tree.tree_id,
         "name": tree.name,
         "status": tree.status.value,
+        "state": tree.state.value,
         "started_at": tree.started_at.isoformat(),
         "finished_at": tree.finished_at.isoformat() if tree.finished_at else None,
+        "failed_tasks": list(tree.failed_tasks),
+        "waiting_on": list(tree.waiting_on),
     }
 
 
@@ -266,6 +290,16 @@ def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree
     except OSError as error:
         say(f"error: {file}: {error.strerror}")
     return None, None
+
+
+def _is_limit(timeout: str | None) -> bool:
+    """Check, before anything starts, for how long is to be waited; says what is wrong."""
+    try:
+        parse_duration(timeout or 0)
+    except ValueError as error:
+        say(f"error: --timeout: {error}")
+        return False
+    return True
 
 
 async def _followed(

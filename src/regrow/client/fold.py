@@ -11,7 +11,7 @@ the workflow was told them (`_Turn`).
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -64,6 +64,7 @@ _BETWEEN_TURNS: Final = (
 _AT_ONCE, _SOON, _LAST = range(3)
 _NEWS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: _AT_ONCE,
+    EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED: _AT_ONCE,
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _SOON,
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: _SOON,
     EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT: _SOON,
@@ -128,6 +129,9 @@ class Fold:
         self._timers: dict[int, TaskId] = {}
         self._open: dict[str, bool] = {}
         """Units that run, and whether history shows their start."""
+        self._born: dict[str, bool] = {}
+        """Sub-trees that have begun."""
+        self._was_cancelled = False
         self._admitted: dict[str, Any] = {}
         self._asked: dict[int, Any] = {}
         self._news: list[HistoryEvent] = []
@@ -217,21 +221,22 @@ class Fold:
             self._begin(description)
 
     def _on_marker_recorded(self, event: HistoryEvent, at: datetime) -> None:
+        del at
         marker = event.marker_recorded_event_attributes
         if marker.marker_name != _LOCAL_ACTIVITY:
             return
         about = self._value(marker.details["data"])
         if about.get("activity_type") == DESCRIBE_EXECUTORS and "result" in marker.details:
             self._begin(self._value(marker.details["result"]))
-            self._this_turn.at = at
 
     def _begin(self, description: dict[str, Any]) -> None:
         self._description = Description.model_validate(description)
         plan = resolve(cast("TaskTree", self.tree), self._description)
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
-        self._scheduled, self._timers, self._attempts, self._open = {}, {}, {}, {}
-        self._is_fresh = True
+        self._scheduled, self._timers, self._attempts = {}, {}, {}
+        self._open, self._born = {}, {}
+        self._is_fresh, self._was_cancelled = True, False
         if snapshot := self._engine.get("snapshot"):
             restore_snapshot(self.run, snapshot)
             if earlier is not None:
@@ -265,13 +270,17 @@ class Fold:
         if turn is None or self.run is None:
             return ()
         turn.is_first, self._is_fresh = self._is_fresh, False
-        if turn.is_first:  # what was asked before has waited for it
-            steps = (self._decide, self._tell, self._decide, self._answer, self._decide)
-        else:
-            steps = (self._answer, self._decide, self._tell, self._decide)
-        for step in (*steps, self._interrupt):
+        for step in self._steps(turn):
             step(turn)
         return list(self._task_changes(turn.at))
+
+    def _steps(self, turn: _Turn) -> Iterable[Callable[[_Turn], None]]:
+        """Give what the workflow did, one after the other; it decides whenever it was told."""
+        answers = (self._answer, self._decide) if turn.answers else ()
+        news = (self._tell, self._decide)
+        if turn.is_first:  # what was asked before has waited for it
+            return (self._decide, *news, *answers, self._interrupt)
+        return (*answers, *news, self._interrupt)
 
     def _tell(self, turn: _Turn) -> None:
         if self.run is not None:
@@ -322,12 +331,16 @@ class Fold:
     def _ends_at_once(self, unit: str) -> bool:
         """Tell whether a cancel is not awaited.
 
-        What is cancelled in the very task that starts it never gets into history; without a
-        heartbeat the cancel would not arrive.
+        What is cancelled in the very task that starts it never gets into history. Without a
+        heartbeat the cancel would not arrive. A workflow that is itself cancelled doesn't wait for
+        a sub-tree that has yet to begin.
         """
         plan = cast("TreeRun", self.run).plan
-        hears = plan.is_subtree(unit) or plan.policy(unit).heartbeat_timeout
-        return not (self._open[unit] and hears)
+        if not self._open[unit]:
+            return True
+        if plan.is_subtree(unit):
+            return self._was_cancelled and unit not in self._born
+        return not plan.policy(unit).heartbeat_timeout
 
     def _began(self, event: HistoryEvent, unit: str) -> None:
         self._scheduled[event.event_id] = unit
@@ -417,6 +430,12 @@ class Fold:
         child = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
         self._began(event, child.removeprefix(f"{self.tree_id}/"))
 
+    def _on_child_workflow_execution_started(self, event: HistoryEvent, at: datetime) -> None:
+        del at
+        began = event.child_workflow_execution_started_event_attributes
+        if unit := self._scheduled.get(began.initiated_event_id):
+            self._born[unit] = True
+
     def _on_start_child_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.start_child_workflow_execution_failed_event_attributes
         error = WorkflowAlreadyStartedError(done.workflow_id, done.workflow_type.name)
@@ -441,11 +460,8 @@ class Fold:
 
     def _on_child_workflow_execution_timed_out(self, event: HistoryEvent, at: datetime) -> None:
         done = event.child_workflow_execution_timed_out_event_attributes
-        error = TemporalTimeoutError(
-            "child workflow timed out",
-            type=TimeoutType.START_TO_CLOSE,
-            last_heartbeat_details=(),
-        )
+        kind = TimeoutType.START_TO_CLOSE
+        error = TemporalTimeoutError("Timed out", type=kind, last_heartbeat_details=())
         self._child_ended(done.initiated_event_id, None, error, at)
 
     def _child_ended(
@@ -503,6 +519,7 @@ class Fold:
 
     def _on_workflow_execution_cancel_requested(self, event: HistoryEvent, at: datetime) -> None:
         del event
+        self._was_cancelled = True
         cast("TreeRun", self.run).cancel("the tree was cancelled", at)
 
     # --- the end of a run

@@ -7,55 +7,37 @@ import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import Client
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.envconfig import ClientConfig
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from regrow.activities.attributes import registered_attributes
 from regrow.client.documents import read_document
 from regrow.client.errors import ServerUnreachable, TreeConflict
+from regrow.client.listing import WAITING_NEEDS, TreeFilter, TreeSummary, summary_of
 from regrow.client.schedules import TreeSchedules
+from regrow.client.setup import NotSetUp
 from regrow.client.tree_handle import TreeHandle, started_document
 from regrow.core import limits
+from regrow.core.attributes import TREE_NAME
 from regrow.core.hashing import document_hash
 from regrow.core.loading import load, with_inputs
 from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree, Problem
-from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, TASK_QUEUE, WORKFLOW_TYPE, Status
+from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, TASK_QUEUE, WORKFLOW_TYPE
 from regrow.plugin import RegrowPlugin
 from regrow.workflows.policies import summary
 
 DEFAULT_ADDRESS: Final = "localhost:7233"
 _ROOM_AT_EXIT: Final = 0.05
 
-_STATUSES: Final = {
-    WorkflowExecutionStatus.RUNNING: Status.IN_PROGRESS,
-    WorkflowExecutionStatus.COMPLETED: Status.COMPLETED,
-    WorkflowExecutionStatus.FAILED: Status.FAILED,
-    WorkflowExecutionStatus.CANCELED: Status.CANCELLED,
-    WorkflowExecutionStatus.TERMINATED: Status.CANCELLED,
-    WorkflowExecutionStatus.TIMED_OUT: Status.FAILED,
-    WorkflowExecutionStatus.CONTINUED_AS_NEW: Status.IN_PROGRESS,
-}
-
 Submitted = TaskTree | Mapping[str, Any] | Sequence[Any] | str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class TreeSummary:
-    """One line of a list of trees."""
-
-    tree_id: str
-    name: str
-    status: Status
-    started_at: datetime
-    finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +78,7 @@ class TreeClient:
         try:
             client = await Client.connect(**config, plugins=[RegrowPlugin()])
         except (RuntimeError, RPCError) as error:
-            raise ServerUnreachable(config["target_host"], _reason(error)) from None
+            raise ServerUnreachable(config["target_host"], reason_of(error)) from None
         return cls(client, task_queue=task_queue)
 
     async def start(
@@ -147,26 +129,37 @@ class TreeClient:
         """Give the handle of a tree, whether it exists or not; its methods raise `TreeNotFound`."""
         return TreeHandle(self.client, id)
 
-    async def list(
-        self, query: str = "", *, limit: int | None = None
+    async def list(  # noqa: PLR0913 - options, all but one by name
+        self,
+        query: str = "",
+        *,
+        failed: bool = False,
+        waiting: bool = False,
+        running: bool = False,
+        name: str | None = None,
+        limit: int | None = None,
     ) -> AsyncIterator[TreeSummary]:
-        """Give trees, latest first, but not those inside others; `query` is a list filter."""
-        mine = f"WorkflowType = '{WORKFLOW_TYPE}'"
-        filtered = f"{mine} AND ({query})" if query else mine
+        """Give trees, open ones first, then the latest to end; `query` is Temporal's list filter.
+
+        With several of `failed`, `waiting` (for people) and `running`, those that are any of it.
+        Trees inside others are given only where they are what waits. Raises `NotSetUp` if the
+        server doesn't know which trees wait. A server's list follows after a moment.
+        """
+        asks_names = name is not None
+        known = await registered_attributes(self.client) if waiting or asks_names else ()
+        lacking = tuple(each for each in WAITING_NEEDS if each not in known)
+        if waiting and lacking:
+            raise NotSetUp(lacking)
+        wanted = TreeFilter(query, failed, waiting, running, name)
         left = limit
+        filtered = wanted.on_server(knows_names=TREE_NAME in known)
         async for execution in self.client.list_workflows(filtered):
             if left == 0:
                 return
-            if _is_part(execution):
-                continue
-            left = None if left is None else left - 1
-            yield TreeSummary(
-                execution.id,
-                str(await execution.memo_value(MEMO_NAME, execution.id)),
-                _STATUSES[execution.status or WorkflowExecutionStatus.RUNNING],
-                execution.start_time,
-                execution.close_time,
-            )
+            summary = await summary_of(execution)
+            if wanted.wants(execution, summary):
+                left = None if left is None else left - 1
+                yield summary
 
     async def _attach(self, tree_id: str, digest: str) -> TreeHandle:
         handle = self.client.get_workflow_handle(tree_id)
@@ -176,12 +169,6 @@ class TreeClient:
         if known != digest:
             raise TreeConflict(tree_id)
         return TreeHandle(self.client, tree_id, attached=True)
-
-
-def _is_part(execution: WorkflowExecution) -> bool:
-    """Tell whether this is no tree of its own: an earlier run of one, or inside another."""
-    continued = execution.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
-    return continued or execution.id.startswith(f"{execution.parent_id}/")
 
 
 def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
@@ -199,7 +186,7 @@ def _leave_room_at_exit() -> None:
     atexit.register(time.sleep, _ROOM_AT_EXIT)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Find what a person understands in the native part's nested error text."""
     quoted = re.findall(r'message: "([^"]+)"', str(error))
     return quoted[-1] if quoted else str(error).splitlines()[0]

@@ -71,8 +71,8 @@ def _begin_map(run: "TreeRun", task: Task, budget: Budget) -> Outcome | None:
         if shape := run.restored_maps.pop(task.id, None):
             run.maps[task.id].restore(shape)
     mapping = run.maps[task.id]
-    if run.records[task.id].status is Status.PENDING:
-        mapping.retry()  # of a fresh one nothing is left over
+    if run.records[task.id].status is Status.PENDING and mapping.is_over:
+        mapping.retry()  # which changes nothing for one that has no items
     return mapping.outcome() if mapping.is_over else None
 
 

@@ -132,13 +132,20 @@ class MapRun:
         index, error, _ = self.failures[0]
         return f"{self.failed} of {len(self.items)} items failed: item {index}: {error}"
 
-    def retry(self) -> None:
-        """Let the items that did not complete run again; the others keep their results."""
-        self.again.extend(self.undone)
-        self.undone.clear()
-        self.failures.clear()
-        self.completed = self.next_item - len(self.again)
-        self.failed = self.cancelled = 0
+    def retry(self, items: Sequence[int] | None = None) -> None:
+        """Let items run again, by default those that did not complete; the others stay as they are.
+
+        Items that have not started are none of its business.
+        """
+        chosen = dict.fromkeys(self.undone if items is None else sorted(items))
+        fresh = [index for index in chosen if index < self.next_item and index not in self.again]
+        for index in fresh:
+            self.results[index] = None
+        self.again.extend(fresh)
+        self.undone = [index for index in self.undone if index not in chosen]
+        self.failures = [each for each in self.failures if each[0] not in chosen]
+        self.failed, self.cancelled = len(self.undone), 0
+        self.completed = self.next_item - len(self.again) - len(self.undone)
         self.closed = False
 
     # --- handed to a continuation
@@ -155,8 +162,10 @@ class MapRun:
         self.failures = [(index, error, error_type) for index, error, error_type in failures]
         self.results[: len(results)] = results
         if shape[6:]:
-            self.undone, again = shape[6:]
+            undone, again = shape[6:]
+            self.undone = list(undone)
             self.again.extend(again)
+            self.cancelled = len(undone) - self.failed
         elif self.failed:
             self.undone = [at for at in range(self.next_item) if self.results[at] is None]
 

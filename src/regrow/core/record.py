@@ -41,6 +41,8 @@ class Record:
     finished_at: datetime | None = None
     result_omitted: bool = False
     """The result was left behind in an earlier run's history, since nothing here needs it."""
+    reused: bool = False
+    """A rerun kept it from the tree it repairs; nothing was executed for it."""
     attempts_before: int = 0
     """Those from before somebody let it run again."""
     by_hand: list[dict[str, Json]] = field(default_factory=list[dict[str, Json]])

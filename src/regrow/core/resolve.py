@@ -45,6 +45,8 @@ class Description(BaseModel):
     unknown: dict[str, Unknown] = {}
     known: tuple[str, ...] = ()
     """Every id the worker has; given only when some are unknown."""
+    search_attributes: tuple[str, ...] = ()
+    """Those of a tree that the server has; absent in histories from before they were told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class TaskResult(BaseModel):
     """The result (and metadata) is only in history."""
     compensation: Compensation | None = Field(default=None, exclude_if=lambda undone: not undone)
     """How the task was undone."""
+    reused: bool = Field(default=False, exclude_if=lambda reused: not reused)
+    """It was kept from the tree that this one is a rerun of; nothing was executed for it."""
     by_hand: tuple[dict[str, Json], ...] = Field(default=(), exclude_if=lambda notes: not notes)
     """What people did to it, the latest last: `action`, `by`, `reason`, `at`."""
 
@@ -106,6 +108,8 @@ def task_entry(
         entry["tolerated"] = True
     if record.result_omitted:
         entry["result_omitted"] = True
+    if record.reused:
+        entry["reused"] = True
     if record.by_hand:
         entry["by_hand"] = list(record.by_hand)
     if undone := run.undo.records.get(task_id):

@@ -125,6 +125,10 @@ class TreeRun:
         """Where the tree stands; an untolerated failure outweighs a later cancel."""
         return self._verdict() if self.is_finished else Status.IN_PROGRESS
 
+    def units_of(self, task_id: TaskId) -> list[str]:
+        """Give what runs of a task."""
+        return [unit for unit, owner in self._running.items() if owner == task_id]
+
     def completed(self, task_id: TaskId) -> bool:
         """Tell whether the task has a result."""
         return self.records[task_id].status is Status.COMPLETED
@@ -323,7 +327,7 @@ class TreeRun:
 
     def cancel_task(self, task_id: TaskId, because: Because, at: datetime) -> None:
         """Cancel a task: now if nothing of it runs, else once what runs has been interrupted."""
-        units = [unit for unit, owner in self._running.items() if owner == task_id]
+        units = self.units_of(task_id)
         if task_id in self.maps:
             self.maps[task_id].closed = True
         if units or task_id in self._groups:

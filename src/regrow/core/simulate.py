@@ -23,10 +23,11 @@ from regrow.core.outcome import Answer, Outcome, read_answer, short_error
 from regrow.core.policies import next_attempt_after
 from regrow.core.record import Kind, Start
 from regrow.core.references import compile_template
-from regrow.core.resolve import Description, Unknown, executor_ids, resolve
+from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import TreeResult, moment, tree_result
 from regrow.core.run import TreeRun
 from regrow.core.script import Act, Script, Trace, check_script
+from regrow.core.snapshot import restore_snapshot
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.waits import Verdict
 from regrow.core.wire import ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, ErrorType, Status
@@ -61,12 +62,34 @@ async def simulate(  # noqa: PLR0913 - all keywords but the first two
     if inputs:
         checked = with_inputs(checked, inputs)
     check_script(script or {}, checked)
-    simulation = _Simulation(script or {}, trace or Trace())
-    root = _Tree(simulation, checked, _everything_known(checked), tree_id)
+    plan = resolve(checked, everything_known(checked))
+    run = await simulate_run(
+        plan, script or {}, tree_id=tree_id, cancel_after=cancel_after, trace=trace
+    )
+    return TreeResult.model_validate(tree_result(run))
+
+
+async def simulate_run(  # noqa: PLR0913 - all keywords but the first two
+    plan: Plan,
+    script: Script,
+    *,
+    tree_id: str = "tree",
+    cancel_after: float | None = None,
+    trace: Trace | None = None,
+    snapshot: dict[str, Any] | None = None,
+) -> TreeRun:
+    """Like `simulate`, with everything that the run knows in the end.
+
+    `snapshot` is what it begins with: that of a continuation, or of a rerun.
+    """
+    simulation = _Simulation(script, trace or Trace())
+    root = _Tree(simulation, plan, everything_known(plan.tree), tree_id)
+    if snapshot is not None:
+        restore_snapshot(root.run, snapshot)
     if cancel_after is not None:
         simulation.at(cancel_after, root.cancel)
     await simulation.run(root)
-    return TreeResult.model_validate(tree_result(root.run))
+    return root.run
 
 
 class _Simulation:
@@ -113,12 +136,11 @@ class _Tree:
     def __init__(
         self,
         simulation: _Simulation,
-        tree: TaskTree,
+        plan: Plan,
         description: Description,
         tree_id: str,
         path: str = "",
     ) -> None:
-        plan = resolve(tree, description)
         self.run = TreeRun(plan, tree_id=tree_id, on_change=self._note)
         self.on_end: Callable[[dict[str, Any]], None] = lambda _: None
         self._simulation = simulation
@@ -166,7 +188,8 @@ class _Tree:
         del document[ENGINE_KEY]
         child_id = f"{self.run.tree_id}/{start.unit}"
         path = f"{self._path}{start.unit}/"
-        child = _Tree(self._simulation, load(document), self._description, child_id, path)
+        plan = resolve(load(document), self._description)
+        child = _Tree(self._simulation, plan, self._description, child_id, path)
         child.on_end = lambda result: self._end(start.unit, _child_end(start.unit, result))
         self._running[start.unit] = child
         self._simulation.follow(child)
@@ -316,7 +339,7 @@ def _child_end(unit: str, result: dict[str, Any]) -> Outcome:
     return _CANCELLED if cancelled else subtree_outcome(unit, result)
 
 
-def _everything_known(tree: TaskTree) -> Description:
+def everything_known(tree: TaskTree) -> Description:
     """Describe a worker that has every executor; what only has children is a group."""
     groups, named = _only_groups(tree)
     mere = [name for name in groups if name not in named]

@@ -30,8 +30,11 @@ _MOST_PROMPT: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def take_snapshot(run: TreeRun) -> dict[str, Any]:
-    """Write down a run in which no activity is in flight, in few bytes per task."""
+def take_snapshot(run: TreeRun, *, spare: bool = False) -> dict[str, Any]:
+    """Write down a run in which no activity is in flight, in few bytes per task.
+
+    With `spare`, results that nothing pending needs are taken along too while there is room.
+    """
     needed = dict.fromkeys(_needed_results(run), True)
     room = limits.MAX_RESULTS_BYTES
     ended: dict[TaskId, list[Any]] = {}
@@ -45,9 +48,10 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
         ended[task_id] = [_LETTERS[end.status], end.attempts, *times]
         if end.status is Status.COMPLETED and not record.result_omitted:
             kept = [end.result, dict(end.metadata)]
-            if task_id not in needed and run.is_default_output(task_id):
+            wanted = spare or run.is_default_output(task_id)
+            if task_id not in needed and wanted:
                 room -= json_size(kept)
-            if task_id in needed or (run.is_default_output(task_id) and room >= 0):
+            if task_id in needed or (wanted and room >= 0):
                 results[task_id] = kept
         if note := _note(end):
             notes[task_id] = note
@@ -56,6 +60,7 @@ def take_snapshot(run: TreeRun) -> dict[str, Any]:
         "events": run.events,
         "undo": run.undo.completed,
         "ended_maps": _ended_maps(run),
+        "reused": [task_id for task_id, record in run.records.items() if record.reused],
         "before": {
             task_id: record.attempts_before
             for task_id, record in run.records.items()
@@ -88,13 +93,13 @@ def _maps(run: TreeRun) -> dict[TaskId, list[Any]]:
 
 
 def _ended_maps(run: TreeRun) -> dict[TaskId, list[Any]]:
-    """Write down maps that somebody may retry, as far as there is room."""
+    """Write down maps that run again or that somebody may retry, as far as there is room."""
     room = limits.MAX_RESULTS_BYTES
     kept: dict[TaskId, list[Any]] = {}
     known = {**run.restored_maps, **{each: of.as_json() for each, of in run.maps.items()}}
     for task_id, shape in known.items():
-        may_be_retried = run.records[task_id].status in (Status.FAILED, Status.CANCELLED)
-        if may_be_retried and run.closed is None and (size := json_size(shape)) <= room:
+        is_open = run.records[task_id].status not in (Status.COMPLETED, Status.IN_PROGRESS)
+        if is_open and run.closed is None and (size := json_size(shape)) <= room:
             kept[task_id] = shape
             room -= size
     return kept
@@ -146,6 +151,8 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         run.restore(task_id, record)
     run.begin_anew(_EPOCH)
     run.restored_maps |= snapshot.get("ended_maps", {})
+    for task_id in snapshot.get("reused", ()):
+        run.records[task_id].reused = True
     for task_id, attempts in snapshot.get("before", {}).items():
         run.records[task_id].attempts_before = attempts
     for task_id, notes in snapshot.get("by_hand", {}).items():

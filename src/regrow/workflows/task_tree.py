@@ -39,6 +39,7 @@ from regrow.core.wire import (
     ErrorType,
     Status,
 )
+from regrow.workflows.attributes import Listing
 from regrow.workflows.outcomes import (
     answer_outcome,
     child_outcome,
@@ -88,11 +89,14 @@ class TaskTreeWorkflow(Updates):
             await self._prepare()
         except InvalidTree as error:
             raise _refusal(error) from None
+        known = self._engine["description"].get("search_attributes", ())
+        listing = Listing(self._tree_run, known)
         while True:
             await self._interrupt()
             more = self._start_what_can()
             if self._tree_run.has_interrupts:
                 continue  # a start failed its task, and that the tree
+            listing.tell()
             if self._tree_run.is_finished:
                 return self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
@@ -210,7 +214,10 @@ class TaskTreeWorkflow(Updates):
         plan = self._tree_run.plan
         tree = cast("TaskTree", self._tree_run.tasks[start.task_id].tree)
         description = Description.model_validate(self._engine["description"])
-        return child_document(tree, start.inputs, plan.tree.user_id, description)
+        document = child_document(tree, start.inputs, plan.tree.user_id, description)
+        if known := list(description.search_attributes):
+            document[ENGINE_KEY]["description"]["search_attributes"] = known
+        return document
 
     def _set_timer(self, task_id: TaskId) -> None:
         """Wake a wait that has an end; one that waits for a person may have none."""
