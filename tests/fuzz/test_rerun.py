@@ -123,7 +123,7 @@ def shape(run: TreeRun) -> Any:
 def rerun(
     case: LanguageCase, old: TreeRun, selection: Selection
 ) -> tuple[RerunPlan, TreeRun, Counter[str]]:
-    plan = plan_rerun(old, plan_of(old.plan.tree), selection, tree_id="tree")
+    plan = plan_rerun(old, plan_of(old.plan.tree), selection)
     well = mended(case, old)
     run, times = executed(well, plan_of(plan.tree), "again", snapshot=plan.snapshot)
     return plan, run, times

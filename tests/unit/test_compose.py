@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from regrow.core.attributes import SEARCH_ATTRIBUTES
 from regrow.core.wire import TASK_QUEUE
 
 ROOT = Path(__file__).parents[2]
@@ -148,12 +149,7 @@ def test_dynamic_configuration_raises_the_dispatch_rate_and_turns_fairness_on() 
 def test_setup_registers_the_search_attributes_of_a_tree() -> None:
     (script,) = SERVICES["setup"].command
 
-    assert dict(re.findall(r"--name (\w+) --type (\w+)", script)) == {
-        "TreeName": "Keyword",
-        "TreeStatus": "Keyword",
-        "TreeFailedTasks": "KeywordList",
-        "TreeWaitingOn": "KeywordList",
-    }
+    assert dict(re.findall(r"--name (\w+) --type (\w+)", script)) == SEARCH_ATTRIBUTES
 
 
 def test_worker_writes_nothing_into_its_image_and_logs_json() -> None:

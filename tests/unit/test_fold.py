@@ -100,6 +100,16 @@ def test_sub_tree_that_timed_out_failed_its_task() -> None:
     assert result.tasks["b"].status is Status.SKIPPED
 
 
+def test_activity_of_another_language_may_give_no_result_at_all() -> None:
+    history = History(task("a"))
+    history.turn()
+    history.add("ACTIVITY_TASK_COMPLETED", scheduled_event_id=history.activity("a"))
+    history.turn()
+    result = read(history.events).result()
+
+    assert (result.tasks["a"].status, result.tasks["a"].result) == (Status.COMPLETED, None)
+
+
 @pytest.mark.parametrize("has_begun", [False, True])
 def test_cancelled_tree_waits_for_a_sub_tree_only_if_that_has_begun(*, has_begun: bool) -> None:
     history = History({"id": "sub", "tree": {"name": "in", "tasks": [task("a")]}}, task("b"))

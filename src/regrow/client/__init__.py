@@ -11,6 +11,7 @@ from regrow.client.errors import (
     TreeTerminated,
 )
 from regrow.client.fold import Change, Fold
+from regrow.client.rerun import RerunError
 from regrow.client.schedules import (
     ScheduleExists,
     ScheduleNotFound,
@@ -27,6 +28,7 @@ __all__ = [
     "Document",
     "Fold",
     "RequestRefused",
+    "RerunError",
     "ScheduleExists",
     "ScheduleNotFound",
     "ScheduleRefused",

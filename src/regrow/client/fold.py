@@ -39,14 +39,19 @@ from regrow.core.requests import REQUESTS, Approve, RequestRefused, read_request
 from regrow.core.resolve import Description, resolve
 from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot
-from regrow.core.subtree import child_document
+from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     ErrorType,
     Status,
 )
-from regrow.workflows.outcomes import answer_outcome, child_outcome, failure_outcome, too_large
+from regrow.workflows.outcomes import (
+    answer_outcome,
+    argument_of,
+    child_outcome,
+    failure_outcome,
+    too_large,
+)
 
 _LOCAL_ACTIVITY: Final = "core_local_activity"
 _ENDS: Final = {
@@ -122,7 +127,7 @@ class Fold:
         self._failures = converter.failure_converter
         self._changed: deque[TaskId] = deque()
         self._engine: dict[str, Any] = {}
-        self._description: Description | None = None
+        self.description: Description | None = None
         self._shown: dict[TaskId, Status] = {}
         self._attempts: dict[int, int] = {}
         self._scheduled: dict[int, str] = {}
@@ -198,6 +203,7 @@ class Fold:
             "counts": self._final.counts if self._final else counts_of(self.run),
             "error": self._final.error if self._final else self.run.error,
             "paused": self.run.paused,
+            "rerun_of": self.run.rerun_of,
         }
         return TreeResult.model_validate(shape)
 
@@ -230,10 +236,11 @@ class Fold:
             self._begin(self._value(marker.details["result"]))
 
     def _begin(self, description: dict[str, Any]) -> None:
-        self._description = Description.model_validate(description)
-        plan = resolve(cast("TaskTree", self.tree), self._description)
+        self.description = Description.model_validate(description)
+        plan = resolve(cast("TaskTree", self.tree), self.description)
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
+        self.run.rerun_of = rerun_of(self._engine)
         self._scheduled, self._timers, self._attempts = {}, {}, {}
         self._open, self._born = {}, {}
         self._is_fresh, self._was_cancelled = True, False
@@ -248,6 +255,25 @@ class Fold:
         for task_id, record in earlier.records.items():
             if records[task_id].result_omitted:
                 records[task_id] = record
+        for task_id, mapping in earlier.maps.items():
+            if records[task_id].status.is_settled:
+                cast("TreeRun", self.run).maps[task_id] = mapping
+
+    @property
+    def lacks(self) -> str | None:
+        """The tree that this one is a rerun of, if results are only in its history."""
+        run = self.run
+        omitted = run is not None and any(
+            record.reused and record.result_omitted for record in run.records.values()
+        )
+        return run.rerun_of if run is not None and omitted else None
+
+    def adopt(self, earlier: "Fold") -> None:
+        """Take from the tree that was repaired what the rerun had no need to carry."""
+        for task_id, record in self.run.records.items() if self.run else ():
+            if record.reused and record.result_omitted and earlier.run is not None:
+                known = earlier.run.records[task_id]
+                record.outcome, record.result_omitted = known.outcome, known.result_omitted
 
     # --- workflow tasks
 
@@ -308,12 +334,8 @@ class Fold:
             run.began(start.unit, turn.at)
 
     def _refusal(self, start: Start) -> str | None:
-        argument: Any = start.inputs
-        run = cast("TreeRun", self.run)
-        if start.kind is Kind.SUBTREE:
-            tree = cast("TaskTree", run.tasks[start.task_id].tree)
-            known = cast("Description", self._description)
-            argument = child_document(tree, start.inputs, run.plan.tree.user_id, known)
+        run, description = cast("TreeRun", self.run), cast("Description", self._description)
+        argument = argument_of(start, run, description)
         return too_large(start, len(self._payloads.to_payload(argument).data))
 
     def _interrupt(self, turn: _Turn) -> None:
@@ -364,7 +386,8 @@ class Fold:
         done = event.activity_task_completed_event_attributes
         unit = self._scheduled.get(done.scheduled_event_id)
         if unit is not None:
-            outcome = answer_outcome(done.result.payloads[0], self._payloads)
+            answer = next(iter(done.result.payloads), None)
+            outcome = answer_outcome(answer, self._payloads)
             self._end_unit(unit, outcome, at)
 
     def _on_activity_task_failed(self, event: HistoryEvent, at: datetime) -> None:

@@ -28,11 +28,12 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.client.errors import TreeError
+from regrow.client.submission import Submitted, prepare
 from regrow.core.durations import parse_duration
 from regrow.core.wire import MEMO_NAME, WORKFLOW_TYPE
 
 if TYPE_CHECKING:
-    from regrow.client.tree_client import Submitted, TreeClient, TreeSummary
+    from regrow.client.tree_client import TreeClient, TreeSummary
 
 
 class ScheduleNotFound(TreeError):  # noqa: N818 - named as the other errors of the contract
@@ -68,7 +69,7 @@ class TreeSchedules:
 
     async def create(  # noqa: PLR0913 - options, all but one by name
         self,
-        tree: "Submitted",
+        tree: Submitted,
         *,
         id: str | None = None,  # noqa: A002 - the word of the contract
         cron: str | None = None,
@@ -86,7 +87,7 @@ class TreeSchedules:
         Raises `InvalidTree`, `ScheduleRefused` and `ScheduleExists`; nothing is created then.
         """
         spec = schedule_spec(cron, every, time_zone)
-        start = self._trees.prepare(tree, inputs)
+        start = prepare(tree, inputs)
         schedule_id = id or start.name
         action = ScheduleActionStartWorkflow(
             WORKFLOW_TYPE,

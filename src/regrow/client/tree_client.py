@@ -2,12 +2,9 @@
 
 import atexit
 import functools
-import json
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -18,36 +15,20 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from regrow.activities.attributes import registered_attributes
-from regrow.client.documents import read_document
 from regrow.client.errors import ServerUnreachable, TreeConflict
 from regrow.client.listing import WAITING_NEEDS, TreeFilter, TreeSummary, summary_of
 from regrow.client.schedules import TreeSchedules
 from regrow.client.setup import NotSetUp
+from regrow.client.submission import Submitted, prepare
 from regrow.client.tree_handle import TreeHandle, started_document
-from regrow.core import limits
 from regrow.core.attributes import TREE_NAME
 from regrow.core.hashing import document_hash
-from regrow.core.loading import load, with_inputs
-from regrow.core.models import TaskTree
-from regrow.core.problems import InvalidTree, Problem
-from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, TASK_QUEUE, WORKFLOW_TYPE
+from regrow.core.loading import load
+from regrow.core.wire import MEMO_DOCUMENT_HASH, TASK_QUEUE, WORKFLOW_TYPE
 from regrow.plugin import RegrowPlugin
-from regrow.workflows.policies import summary
 
 DEFAULT_ADDRESS: Final = "localhost:7233"
 _ROOM_AT_EXIT: Final = 0.05
-
-Submitted = TaskTree | Mapping[str, Any] | Sequence[Any] | str | Path
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a checked tree is started with, now or by a schedule."""
-
-    name: str
-    document: dict[str, Any]
-    memo: dict[str, str]
-    summary: str
 
 
 class TreeClient:
@@ -94,7 +75,7 @@ class TreeClient:
         ended; with another document it raises `TreeConflict`. `inputs` sets declared inputs.
         Raises `InvalidTree` before anything starts.
         """
-        prepared = self.prepare(tree, inputs)
+        prepared = prepare(tree, inputs)
         tree_id = id or f"{prepared.name}-{uuid4().hex[:8]}"
         try:
             handle = await self.client.start_workflow(
@@ -109,16 +90,6 @@ class TreeClient:
         except WorkflowAlreadyStartedError:
             return await self._attach(tree_id, prepared.memo[MEMO_DOCUMENT_HASH])
         return TreeHandle(self.client, tree_id, handle)
-
-    def prepare(self, tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Prepared:
-        """Check a tree and give what starts it; raises `InvalidTree`."""
-        checked = checked_tree(tree, inputs)
-        return Prepared(
-            checked.name,
-            _argument(checked),
-            {MEMO_DOCUMENT_HASH: document_hash(checked), MEMO_NAME: checked.name},
-            summary(checked.name, checked.description or checked.name),
-        )
 
     @property
     def schedules(self) -> TreeSchedules:
@@ -171,12 +142,6 @@ class TreeClient:
         return TreeHandle(self.client, tree_id, attached=True)
 
 
-def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
-    """Read a tree in any form, with its inputs set; raises `InvalidTree`."""
-    checked = read_document(tree).tree() if isinstance(tree, str | Path) else load(tree)
-    return with_inputs(checked, inputs) if inputs else checked
-
-
 @functools.cache
 def _leave_room_at_exit() -> None:
     """Let native threads finish their last call into Python before the interpreter goes down.
@@ -190,15 +155,3 @@ def reason_of(error: Exception) -> str:
     """Find what a person understands in the native part's nested error text."""
     quoted = re.findall(r'message: "([^"]+)"', str(error))
     return quoted[-1] if quoted else str(error).splitlines()[0]
-
-
-def _argument(tree: TaskTree) -> dict[str, Any]:
-    document = tree.as_document()
-    size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > limits.MAX_PAYLOAD:
-        message = (
-            f"the document takes {size:,} bytes; a server takes at most {limits.MAX_PAYLOAD:,} to"
-            " start a tree"
-        )
-        raise InvalidTree([Problem("payload_too_large", (), message)])
-    return document

@@ -1,10 +1,11 @@
 """One tree: wait for it, look at it, stop it."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 from weakref import WeakValueDictionary
@@ -27,11 +28,23 @@ from regrow.client.errors import (
     TreeTerminated,
 )
 from regrow.client.fold import Change, Fold
+from regrow.client.rerun import Changes, lineage, plan, rerun
+from regrow.client.submission import Submitted
 from regrow.core.loading import without_engine
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.requests import RequestRefused
+from regrow.core.rerun import RerunPlan
 from regrow.core.result import TreeResult
-from regrow.core.wire import APPROVE, SEND_EVENT, ErrorType
+from regrow.core.wire import (
+    APPROVE,
+    CANCEL_TASK,
+    PAUSE,
+    RESUME,
+    RETRY_TASK,
+    SEND_EVENT,
+    SKIP_TASK,
+    ErrorType,
+)
 
 _FIRST_PAGE: Final = 1
 _AT_ONCE: Final = 5
@@ -42,6 +55,8 @@ _LANES: Final[WeakValueDictionary[tuple[int, str, str], asyncio.Semaphore]] = We
 _PATIENCE: Final = 30.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
+
+_NO_RESULT: Final = object()
 
 _T = TypeVar("_T")
 
@@ -89,7 +104,16 @@ class TreeHandle:
         async for _ in self._changes(fold, wait=False):
             pass
         fold.finish()
+        if fold.lacks is not None:
+            earlier = TreeHandle(self.client, fold.lacks)
+            with contextlib.suppress(TreeNotFound):  # a server forgets after a while
+                fold.adopt(await earlier._read_fold())
         return fold.result()
+
+    async def _read_fold(self) -> Fold:
+        fold = self.new_fold()
+        await self.status(fold)
+        return fold
 
     async def watch(self) -> AsyncIterator[Change]:
         """Give every change so far and then each as it happens, until the tree has ended.
@@ -130,6 +154,88 @@ class TreeHandle:
     async def send_event(self, event: str, payload: Any = None) -> dict[str, Any]:
         """Send an event; the first of its name ends every wait for it, now or later."""
         return await self._update(SEND_EVENT, {"event": event, "payload": payload})
+
+    async def pause(self, reason: str | None = None, *, by: str | None = None) -> dict[str, Any]:
+        """Let nothing new start; what runs goes on, and the tree doesn't end. See `resume`."""
+        return await self._update(PAUSE, {"reason": reason, "by": by})
+
+    async def resume(self, reason: str | None = None, *, by: str | None = None) -> dict[str, Any]:
+        """Let a paused tree go on."""
+        return await self._update(RESUME, {"reason": reason, "by": by})
+
+    async def cancel_task(
+        self, task_id: str, reason: str | None = None, *, by: str | None = None
+    ) -> dict[str, Any]:
+        """Cancel one task, or what is in a group; for what depends on it that is a failure.
+
+        What runs is interrupted: the task ends once that has arrived. Raises `RequestRefused` if
+        the task has ended already.
+        """
+        return await self._update(CANCEL_TASK, {"task_id": task_id, "reason": reason, "by": by})
+
+    async def retry_task(
+        self, task_id: str | None = None, reason: str | None = None, *, by: str | None = None
+    ) -> dict[str, Any]:
+        """Run a failed task again, or all that failed; what was skipped because of it comes back.
+
+        For a tree that is still open: others of its tasks run, or it is `on_failure: wait`. Of a
+        map only the items run that did not complete. Raises `RequestRefused`.
+        """
+        return await self._update(RETRY_TASK, {"task_id": task_id, "reason": reason, "by": by})
+
+    async def skip_task(
+        self,
+        task_id: str,
+        reason: str | None = None,
+        *,
+        by: str | None = None,
+        result: Any = _NO_RESULT,
+    ) -> dict[str, Any]:
+        """End a task that failed or has not begun: as skipped, or with a result as completed.
+
+        None is a result. Raises `RequestRefused` if the task runs or is completed.
+        """
+        request = {"task_id": task_id, "reason": reason, "by": by}
+        given = {} if result is _NO_RESULT else {"result": result}
+        return await self._update(SKIP_TASK, {**request, **given})
+
+    async def rerun(  # noqa: PLR0913 - all by name
+        self,
+        *,
+        failed: bool = False,
+        from_tasks: Sequence[str] = (),
+        items: Mapping[str, Sequence[int]] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        document: Submitted | None = None,
+        id: str | None = None,  # noqa: A002 - the word of the contract
+    ) -> "TreeHandle":
+        """Run an ended tree again as a new one, keeping what needs no repeating.
+
+        With nothing said, everything runs. `failed`: what did not complete and whatever depends on
+        it. `from_tasks`: those as well. `items`: those of a map. A task that is written otherwise
+        than it was, or that names an input that is changed, runs too. `plan_rerun` tells what would
+        happen. The default id is `<root>.r<n>`. Raises `RerunError`, `InvalidTree`, or
+        `TreeConflict` if the id is taken.
+        """
+        changes = Changes(failed, from_tasks, items, inputs, document)
+        new_id, started = await rerun(self, changes, id)
+        return TreeHandle(self.client, new_id, started)
+
+    async def plan_rerun(
+        self,
+        *,
+        failed: bool = False,
+        from_tasks: Sequence[str] = (),
+        items: Mapping[str, Sequence[int]] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        document: Submitted | None = None,
+    ) -> RerunPlan:
+        """Say what `rerun` would keep, what it would run, and why; starts nothing."""
+        return await plan(self, Changes(failed, from_tasks, items, inputs, document))
+
+    async def lineage(self) -> list[str]:
+        """Give the ids of the tree and its reruns, oldest first, as far as named by default."""
+        return await lineage(self.client, self.id)
 
     async def _update(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
         handle = cast("WorkflowHandle[Any, dict[str, Any]]", self.workflow_handle)

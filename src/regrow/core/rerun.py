@@ -75,12 +75,12 @@ class RerunPlan:
     snapshot: dict[str, Any]
 
 
-def plan_rerun(old: TreeRun, plan: Plan, selection: Selection, *, tree_id: str) -> RerunPlan:
+def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
     """Compare the tree that is to run with one that ran; raises `RerunRefused`."""
     _check(old, plan, selection)
     followers = _followers(plan)
     runs = _with_downstream(plan, followers, dict(_reasons(old, plan, selection)))
-    fresh = TreeRun(plan, tree_id=tree_id)
+    fresh = TreeRun(plan, tree_id=old.tree_id)
     kept = dict.fromkeys(_kept(old, plan, runs))
     for task_id in kept:
         fresh.restore(task_id, replace(old.records[task_id], reused=True, by_hand=[]))

@@ -82,6 +82,8 @@ class TreeResult(BaseModel):
     outputs_omitted: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     paused: dict[str, Json] | None = Field(default=None, exclude_if=lambda paused: not paused)
     """Who paused the tree, why and when: `by`, `reason`, `at`."""
+    rerun_of: str | None = Field(default=None, exclude_if=lambda tree_id: not tree_id)
+    """The id of the tree that this one is a rerun of."""
     truncated: bool = Field(default=False, exclude_if=lambda truncated: not truncated)
     """`tasks` lists only some of those that did not complete."""
 
@@ -170,6 +172,7 @@ def tree_result(run: TreeRun) -> dict[str, Any]:
     }
     result |= {"error": run.error} if run.error else {}
     result |= {"paused": run.paused} if run.paused else {}
+    result |= {"rerun_of": run.rerun_of} if run.rerun_of else {}
     result |= {"outputs_omitted": omitted} if omitted else {}
     left = limits.MAX_ENGINE_BYTES - json_size(result)
     tasks, truncated = _bounded_tasks(run, room, left)

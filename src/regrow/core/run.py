@@ -81,6 +81,8 @@ class TreeRun:
         self.undo = Compensations(self.tasks)
         self.to_cancel: dict[TaskId, Because] = {}
         """What somebody asked to cancel and has not ended yet."""
+        self.rerun_of: str | None = None
+        """The tree that this one repairs."""
         self.paused: dict[str, Json] | None = None
         """Who paused the tree, why and when; nothing starts until it is resumed."""
         self.closed: Because | None = None

@@ -3,7 +3,7 @@
 Results that nothing pending will read stay behind in the finished run's history and are marked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -17,7 +17,7 @@ from regrow.core.references import compile_items, compile_template, condition
 from regrow.core.result import json_size
 from regrow.core.run import TreeRun
 from regrow.core.waits import Wait, read_wait
-from regrow.core.wire import AGGREGATE_RESULTS, GROUP, TREE, Status
+from regrow.core.wire import AGGREGATE_RESULTS, GROUP, RERUN_KEY, TREE, Status
 
 _LETTERS: Final = {
     Status.COMPLETED: "c",
@@ -172,6 +172,12 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         run.waiting(start, began)
     for task_id, (started, *shape) in snapshot.get("maps", {}).items():
         run.restore_map(task_id, cast("datetime", _moment(started)), shape)
+
+
+def rerun_of(engine: Mapping[str, Any]) -> str | None:
+    """Give the id of the tree that this one is a rerun of, out of the engine's part."""
+    about = engine.get(RERUN_KEY)
+    return cast("dict[str, Any]", about).get("of") if isinstance(about, dict) else None
 
 
 def _read_wait(run: TreeRun, task_id: TaskId, began: datetime, about: list[Any]) -> Wait:

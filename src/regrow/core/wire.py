@@ -20,6 +20,9 @@ SKIP_TASK: Final = "skip_task"
 ENGINE_KEY: Final = "engine"
 """The one reserved key of a document: what a run hands to its continuation."""
 
+RERUN_KEY: Final = "rerun"
+"""In the engine's part of a document: which tree this one is a rerun of."""
+
 ENGINE_VERSION: Final = 2
 """Recorded by every run at its start; a change of the engine's behaviour raises it."""
 PACED_ENGINE: Final = 2
@@ -28,6 +31,7 @@ or undoes what it did hands over to a fresh run as well."""
 
 MEMO_DOCUMENT_HASH: Final = "document_hash"
 MEMO_NAME: Final = "tree_name"
+MEMO_RERUN_OF: Final = "rerun_of"
 
 GROUP: Final = "group"
 SLEEP: Final = "sleep"

@@ -18,11 +18,13 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core import limits
-from regrow.core.models import Json, Policy
+from regrow.core.models import Json, Policy, TaskTree
 from regrow.core.outcome import Outcome, attempts_of, failed, outcome_of, short_error
 from regrow.core.record import Kind, Start
-from regrow.core.subtree import subtree_outcome
-from regrow.core.wire import ErrorType, Status
+from regrow.core.resolve import Description
+from regrow.core.run import TreeRun
+from regrow.core.subtree import child_document, subtree_outcome
+from regrow.core.wire import ENGINE_KEY, ErrorType, Status
 
 _JSON_ENCODINGS: Final = (b"json/plain", b"binary/null")
 _LIMITS: Final = {
@@ -48,8 +50,21 @@ def too_large(start: Start, size: int) -> str | None:
     return f"{what} {size:,} bytes; at most {limits.MAX_PAYLOAD:,} fit into history. {advice}"
 
 
-def answer_outcome(payload: Payload, converter: PayloadConverter) -> Outcome:
+def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
+    """Give the one argument with which an activity or a sub-tree is started."""
+    if start.kind is Kind.ACTIVITY:
+        return start.inputs
+    tree = cast("TaskTree", run.tasks[start.task_id].tree)
+    document = child_document(tree, start.inputs, run.plan.tree.user_id, description)
+    if known := list(description.search_attributes):
+        document[ENGINE_KEY]["description"]["search_attributes"] = known
+    return document
+
+
+def answer_outcome(payload: Payload | None, converter: PayloadConverter) -> Outcome:
     """Give the outcome of an activity that returned; a foreign worker may return anything."""
+    if payload is None:  # such as from a function in Go that gives nothing but an error
+        return outcome_of(None)
     encoding = payload.metadata.get("encoding", b"")
     if encoding not in _JSON_ENCODINGS:
         kind = encoding.decode(errors="replace") or "nothing known"

@@ -17,7 +17,7 @@ from regrow.core import limits
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
-from regrow.core.problems import InvalidTree, on_the_wire
+from regrow.core.problems import InvalidTree, Problem, on_the_wire
 from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description, executor_ids, resolve
 from regrow.core.result import (
@@ -29,12 +29,13 @@ from regrow.core.result import (
 )
 from regrow.core.rollover import Rollover
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot, take_snapshot
+from regrow.core.snapshot import rerun_of, restore_snapshot, take_snapshot
 from regrow.core.subtree import child_document
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
     PACED_ENGINE,
+    RERUN_KEY,
     WORKFLOW_TYPE,
     ErrorType,
     Status,
@@ -145,8 +146,9 @@ class TaskTreeWorkflow(Updates):
             steps_at_once=limits.MAX_STEPS_PER_TASK if self._is_paced else None,
         )
         self._options = WorkOptions(plan, self._run.tree_id)
+        self._run.rerun_of = rerun_of(self._engine)
         if snapshot := self._engine.pop("snapshot", None):
-            restore_snapshot(self._run, snapshot)
+            _restore(self._run, snapshot)
             for task_id in self._run.waits:
                 self._set_timer(task_id)
 
@@ -370,9 +372,20 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     engine: dict[str, Any] = {}
     info = workflow.info()
     inside = info.parent is not None and info.workflow_id.startswith(f"{info.parent.workflow_id}/")
-    if info.continued_run_id or inside:  # else whoever started it has no business there
-        document, engine = without_engine(document)
+    bare, found = without_engine(document)
+    # Else whoever started it has no business there.
+    if info.continued_run_id or inside or RERUN_KEY in found:
+        document, engine = bare, found
     return engine, load(document)
+
+
+def _restore(run: TreeRun, snapshot: dict[str, Any]) -> None:
+    """Take over what a snapshot says; one that some other tool made up is refused."""
+    try:
+        restore_snapshot(run, snapshot)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"this key is the engine's own, and cannot be read: {error!r}"
+        raise InvalidTree([Problem("reserved", (ENGINE_KEY,), message)]) from error
 
 
 def _refusal(error: InvalidTree) -> ApplicationError:

@@ -1,0 +1,58 @@
+"""What a tree is started with: by hand, by a schedule, or by a rerun."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regrow.client.documents import read_document
+from regrow.core import limits
+from regrow.core.hashing import document_hash
+from regrow.core.loading import load, with_inputs
+from regrow.core.models import TaskTree
+from regrow.core.problems import InvalidTree, Problem
+from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME
+from regrow.workflows.policies import summary
+
+Submitted = TaskTree | Mapping[str, Any] | Sequence[Any] | str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What a checked tree is started with."""
+
+    name: str
+    document: dict[str, Any]
+    memo: dict[str, str]
+    summary: str
+
+
+def prepare(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Submission:
+    """Check a tree and give what starts it; raises `InvalidTree`."""
+    checked = checked_tree(tree, inputs)
+    document = checked.as_document()
+    size = bytes_of(document)
+    if size > limits.MAX_PAYLOAD:
+        message = (
+            f"the document takes {size:,} bytes; a server takes at most {limits.MAX_PAYLOAD:,} to"
+            " start a tree"
+        )
+        raise InvalidTree([Problem("payload_too_large", (), message)])
+    return Submission(
+        checked.name,
+        document,
+        {MEMO_DOCUMENT_HASH: document_hash(checked), MEMO_NAME: checked.name},
+        summary(checked.name, checked.description or checked.name),
+    )
+
+
+def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:
+    """Read a tree in any form, with its inputs set; raises `InvalidTree`."""
+    read = read_document(tree).tree() if isinstance(tree, str | Path) else load(tree)
+    return with_inputs(read, inputs) if inputs else read
+
+
+def bytes_of(document: Mapping[str, Any]) -> int:
+    """Give the bytes that a document takes on the wire."""
+    return len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
