@@ -315,21 +315,6 @@ async def test_lists_name_what_failed_and_what_waits(here: TreeClient) -> None:
     await eventually(tasks, ("in_progress", "waiting", ("bad",), ("ok", "ok2")))
 
 
-async def test_tree_inside_another_is_listed_where_it_is_what_waits(here: TreeClient) -> None:
-    outer, name = tree(), tree()["name"]
-    outer["tasks"] = [{"id": "sub", "tree": tree(asks("ok"), name=name)}]
-    handle = await here.start(outer)
-    inside = here.get(f"{handle.id}/sub")
-
-    await eventually(lambda: listed(here, waiting=True, name=name), [inside.id])
-    assert await listed(here, running=True, name=name) == []
-    await inside.approve("ok")
-
-    await ended(handle)
-    assert await told(inside) == {"Name": name, "Status": "completed"}
-    await eventually(lambda: listed(here, waiting=True, name=name), [])
-
-
 async def test_name_is_quoted(here: TreeClient) -> None:
     assert await listed(here, name="it's \\ none") == []
 

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from regrow.cli import hosts, schedule, schema, setup, simulation, steering, trees
+from regrow.cli import hosts, rerun, schedule, schema, setup, simulation, steering, trees
 from regrow.cli.commands import as_command
 from regrow.cli.exits import ExitCode
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 _COMMANDS = {
     **trees.COMMANDS,
     **steering.COMMANDS,
+    **rerun.COMMANDS,
     **simulation.COMMANDS,
     **hosts.COMMANDS,
     **schema.COMMANDS,

@@ -10,9 +10,11 @@ from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
 from regrow.cli.session import Target
+from regrow.core.wire import Status
 
 Task = Annotated[str, typer.Argument(help="The task's id.", metavar="TASK")]
 By = Annotated[str | None, typer.Option(help="Who says so; kept in history.")]
+Reason = Annotated[str | None, typer.Option(help="Why; kept in history.")]
 Note = Annotated[str | None, typer.Option(help="Why; kept in history.")]
 
 
@@ -76,6 +78,157 @@ def event(
     return work()
 
 
+def pause(
+    workflow_id: opt.TreeId,
+    reason: Reason = None,
+    by: By = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Let nothing new start in a tree; what runs goes on. `regrow resume` lets it go on.
+
+    Example: regrow pause -w nightly-7 --reason "the disk is full" --by ann
+    """
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        told = await client.get(workflow_id).pause(reason, by=by)
+        say(f"paused{_since(told)}; `regrow resume -w {workflow_id}` lets it go on")
+        return ExitCode.DONE
+
+    return work()
+
+
+def resume(
+    workflow_id: opt.TreeId,
+    reason: Reason = None,
+    by: By = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Let a paused tree go on.
+
+    Example: regrow resume -w nightly-7
+    """
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        await client.get(workflow_id).resume(reason, by=by)
+        say(f"'{workflow_id}' goes on")
+        return ExitCode.DONE
+
+    return work()
+
+
+def cancel(
+    workflow_id: opt.TreeId,
+    task: Annotated[
+        str | None,
+        typer.Argument(help="Only this task, or what is in this group.", metavar="[TASK]"),
+    ] = None,
+    reason: Reason = None,
+    by: By = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Cancel a tree, or one task of it: what runs is interrupted, nothing new starts.
+
+    For what depends on a cancelled task that is a failure.
+
+    Example: regrow cancel -w nightly-7 scrape --reason "takes too long"
+    """
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        handle = client.get(workflow_id)
+        if task is None:
+            await handle.cancel(reason or "")
+            say(f"asked '{workflow_id}' to cancel; {_watch(workflow_id)} shows when it has")
+            return ExitCode.DONE
+        told = await handle.cancel_task(task, reason, by=by)
+        if told["status"] == Status.CANCELLED:
+            say(f"{task} is cancelled")
+        else:
+            say(f"{task} is interrupted; {_watch(workflow_id)} shows when it has ended")
+        return ExitCode.DONE
+
+    return work()
+
+
+def retry(
+    workflow_id: opt.TreeId,
+    task: Annotated[
+        str | None,
+        typer.Argument(help="The task; default: all that failed.", metavar="[TASK]"),
+    ] = None,
+    reason: Reason = None,
+    by: By = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Run what failed again, in a tree that is still open; what was skipped for it comes back.
+
+    An ended tree is repaired with `regrow rerun`.
+
+    Example: regrow retry -w nightly-7 save --by ann
+    """
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        told = await client.get(workflow_id).retry_task(task, reason, by=by)
+        names = ", ".join(told["retried"])
+        say(f"runs again: {names}" if names else f"{task} has not ended, so it need not be retried")
+        return ExitCode.DONE
+
+    return work()
+
+
+def skip(
+    task: Task,
+    workflow_id: opt.TreeId,
+    result: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Its result: the task is completed instead of skipped."),
+    ] = None,
+    reason: Reason = None,
+    by: By = None,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work | ExitCode:
+    """End a task that failed or has not begun, without running it.
+
+    With --result its dependents run; without, they are skipped as after any skip.
+
+    Example: regrow skip -w nightly-7 enrich --result '{"score": null}' --by ann
+    """
+    value, readable = _json(result, "--result")
+    if not readable:
+        return ExitCode.INVALID
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        given = {} if result is None else {"result": value}
+        told = await client.get(workflow_id).skip_task(task, reason, by=by, **given)
+        say(f"{task} is {told['status']}")
+        return ExitCode.DONE
+
+    return work()
+
+
+def _since(told: Mapping[str, Any]) -> str:
+    by = f" by {told['by']}" if told.get("by") else ""
+    return f"{by} at {told['at']}"
+
+
+def _watch(workflow_id: str) -> str:
+    return f"`regrow watch -w {workflow_id}`"
+
+
 def _json(text: str | None, option: str) -> tuple[Any, bool]:
     try:
         return (None if text is None else json.loads(text)), True
@@ -87,4 +240,9 @@ def _json(text: str | None, option: str) -> tuple[Any, bool]:
 COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
     "approve": approve,
     "event": event,
+    "pause": pause,
+    "resume": resume,
+    "cancel": cancel,
+    "retry": retry,
+    "skip": skip,
 }

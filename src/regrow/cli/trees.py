@@ -191,24 +191,6 @@ def result(
     return work()
 
 
-def cancel(
-    workflow_id: opt.TreeId,
-    reason: Annotated[str, typer.Option(help="Kept in history.")] = "",
-    address: opt.Address = None,
-    namespace: opt.Namespace = None,
-    profile: opt.Profile = None,
-) -> Work:
-    """Cancel a tree: what runs is interrupted, nothing new starts."""
-
-    async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        await client.get(workflow_id).cancel(reason)
-        say(f"asked '{workflow_id}' to cancel; `regrow watch -w {workflow_id}` shows when it has")
-        return ExitCode.DONE
-
-    return work()
-
-
 def list_trees(
     failed: Annotated[bool, typer.Option("--failed", help="Those that failed.")] = False,
     waiting: Annotated[
@@ -227,8 +209,8 @@ def list_trees(
 ) -> Work:
     """List trees, open ones first, then the latest to end.
 
-    With several of --failed, --waiting and --running, those that are any of it. Trees inside others
-    are listed where they are what waits. What waits, only a server that is set up knows.
+    With several of --failed, --waiting and --running, those that are any of it. What waits, only a
+    server that is set up knows.
 
     Example: regrow list --failed --waiting --name nightly
     """
@@ -330,5 +312,4 @@ COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
     "show": show,
     "result": result,
     "list": list_trees,
-    "cancel": cancel,
 }

@@ -144,6 +144,8 @@ def _task_line(row: _Row, result: TreeResult) -> Text:
 
 def _note(task: TaskResult, now: datetime) -> str:
     """Say what matters of a task: how long it took, what went wrong, what it waits for."""
+    if task.reused:
+        return "  kept"
     parts: list[str] = []
     if task.started_at:
         parts.append(_duration((task.finished_at or now) - task.started_at))

@@ -334,7 +334,7 @@ class Fold:
             run.began(start.unit, turn.at)
 
     def _refusal(self, start: Start) -> str | None:
-        run, description = cast("TreeRun", self.run), cast("Description", self._description)
+        run, description = cast("TreeRun", self.run), cast("Description", self.description)
         argument = argument_of(start, run, description)
         return too_large(start, len(self._payloads.to_payload(argument).data))
 

@@ -70,13 +70,9 @@ class TreeFilter:
         return " AND ".join([_MINE, *parts])
 
     def wants(self, execution: WorkflowExecution, summary: TreeSummary) -> bool:
-        """Tell whether a line of the answer is wanted.
-
-        Trees inside others are listed where they wait, since it is them that people answer.
-        """
-        if _is_part(execution) and not (self.waiting and summary.waits):
-            return False
-        return self._is_called(summary) and self._stands(summary)
+        """Tell whether a line of the answer is wanted."""
+        whole = not _is_part(execution)
+        return whole and self._is_called(summary) and self._stands(summary)
 
     def _is_called(self, summary: TreeSummary) -> bool:
         return self.name is None or summary.name == self.name

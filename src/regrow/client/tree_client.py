@@ -113,8 +113,8 @@ class TreeClient:
         """Give trees, open ones first, then the latest to end; `query` is Temporal's list filter.
 
         With several of `failed`, `waiting` (for people) and `running`, those that are any of it.
-        Trees inside others are given only where they are what waits. Raises `NotSetUp` if the
-        server doesn't know which trees wait. A server's list follows after a moment.
+        Trees inside others are left out. Raises `NotSetUp` if the server doesn't know which trees
+        wait. A server's list follows after a moment.
         """
         asks_names = name is not None
         known = await registered_attributes(self.client) if waiting or asks_names else ()

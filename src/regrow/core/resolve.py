@@ -7,7 +7,7 @@ everything about the tree is known.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from regrow.core.graph import children_of, cycle_problems, may_be_group
 from regrow.core.models import Policy, Task, TaskId, TaskTree
@@ -45,7 +45,7 @@ class Description(BaseModel):
     unknown: dict[str, Unknown] = {}
     known: tuple[str, ...] = ()
     """Every id the worker has; given only when some are unknown."""
-    search_attributes: tuple[str, ...] = ()
+    search_attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Those of a tree that the server has; absent in histories from before they were told."""
 
 

@@ -24,7 +24,7 @@ from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description
 from regrow.core.run import TreeRun
 from regrow.core.subtree import child_document, subtree_outcome
-from regrow.core.wire import ENGINE_KEY, ErrorType, Status
+from regrow.core.wire import ErrorType, Status
 
 _JSON_ENCODINGS: Final = (b"json/plain", b"binary/null")
 _LIMITS: Final = {
@@ -55,10 +55,7 @@ def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
     if start.kind is Kind.ACTIVITY:
         return start.inputs
     tree = cast("TaskTree", run.tasks[start.task_id].tree)
-    document = child_document(tree, start.inputs, run.plan.tree.user_id, description)
-    if known := list(description.search_attributes):
-        document[ENGINE_KEY]["description"]["search_attributes"] = known
-    return document
+    return child_document(tree, start.inputs, run.plan.tree.user_id, description)
 
 
 def answer_outcome(payload: Payload | None, converter: PayloadConverter) -> Outcome:

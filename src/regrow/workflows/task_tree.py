@@ -216,10 +216,7 @@ class TaskTreeWorkflow(Updates):
         plan = self._tree_run.plan
         tree = cast("TaskTree", self._tree_run.tasks[start.task_id].tree)
         description = Description.model_validate(self._engine["description"])
-        document = child_document(tree, start.inputs, plan.tree.user_id, description)
-        if known := list(description.search_attributes):
-            document[ENGINE_KEY]["description"]["search_attributes"] = known
-        return document
+        return child_document(tree, start.inputs, plan.tree.user_id, description)
 
     def _set_timer(self, task_id: TaskId) -> None:
         """Wake a wait that has an end; one that waits for a person may have none."""

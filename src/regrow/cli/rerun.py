@@ -1,0 +1,128 @@
+"""The command that runs an ended tree again."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final
+
+import typer
+
+from regrow.cli import options as opt
+from regrow.cli.check import parse_inputs
+from regrow.cli.commands import Work
+from regrow.cli.exits import ExitCode, say
+from regrow.cli.follow import print_json
+from regrow.cli.session import Target
+from regrow.cli.trees import read_tree
+from regrow.client import TreeHandle
+from regrow.client.tree_handle import started_document
+from regrow.core.loading import load
+from regrow.core.models import TaskTree
+from regrow.core.rerun import RerunPlan
+
+
+def rerun(
+    workflow_id: opt.TreeId,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="The tree as it is written now; default: as it was.", metavar="[FILE]"),
+    ] = None,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Keep what completed; run the rest and what depends on it."),
+    ] = False,
+    from_tasks: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="TASK", help="Like --failed, and this task; repeatable."),
+    ] = None,
+    items: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=0,3", help="Like --failed, and these items of a map; repeatable."
+        ),
+    ] = None,
+    inputs: opt.Set = None,
+    new_id: Annotated[
+        str | None, typer.Option("--id", help="The new tree's id; default: <root>.r<n>.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be kept and what would run, and why.")
+    ] = False,
+    output: opt.OutputOption = opt.Output.TEXT,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work | ExitCode:
+    """Run an ended tree again as a new one, and print its id.
+
+    With --failed, --from or --items, what completed and is written as it was is kept: nothing is
+    executed for it. What names an input that is set anew runs. Without them everything runs.
+
+    Example: regrow rerun -w nightly-7 --failed --set batch=20 --plan
+    """
+    chosen = _items(items or ())
+    document = read_tree(file, ()) if file else None
+    if chosen is None or (file and document is None):
+        return ExitCode.INVALID
+
+    async def work() -> ExitCode:
+        handle = (await Target(address, namespace, profile).connect()).get(workflow_id)
+        asked: dict[str, Any] = {
+            "failed": failed,
+            "from_tasks": tuple(from_tasks or ()),
+            "items": chosen,
+            "inputs": await _inputs(handle, document, inputs or ()),
+            "document": document,
+        }
+        if plan:
+            _show_plan(handle.id, await handle.plan_rerun(**asked), output)
+            return ExitCode.DONE
+        again = await handle.rerun(**asked, id=new_id)
+        say(f"a rerun of {handle.id}; `regrow watch -w {again.id}` follows it")
+        typer.echo(again.id)
+        return ExitCode.DONE
+
+    return work()
+
+
+def _items(written: Sequence[str]) -> dict[str, list[int]] | None:
+    """Read `TASK=0,3`; says what is wrong and gives None if it cannot be read."""
+    found: dict[str, list[int]] = {}
+    for each in written:
+        task_id, _, indices = each.partition("=")
+        try:
+            found.setdefault(task_id, []).extend(int(index) for index in indices.split(","))
+        except ValueError:
+            say(f"error: --items {each}: write TASK=0,3, counting from 0")
+            return None
+    return found
+
+
+async def _inputs(
+    handle: TreeHandle, document: TaskTree | None, settings: Sequence[str]
+) -> Mapping[str, Any]:
+    if not settings:
+        return {}
+    tree = document or load(await started_document(handle.client, handle.id))
+    return parse_inputs(tree, settings)
+
+
+def _show_plan(tree_id: str, plan: RerunPlan, output: opt.Output) -> None:
+    if output is not opt.Output.TEXT:
+        print_json({"rerun_of": tree_id, "kept": list(plan.kept), "runs": dict(plan.runs)})
+        return
+    for line in _plan_lines(tree_id, plan):
+        typer.echo(line)
+
+
+def _plan_lines(tree_id: str, plan: RerunPlan) -> Iterator[str]:
+    derived = len(plan.tree.tasks) - len(plan.kept) - len(plan.runs)
+    rest = f", {derived:,} follow from the others" if derived else ""
+    yield f"a rerun of {tree_id}: {len(plan.kept):,} kept, {len(plan.runs):,} run{rest}"
+    width = max(len(task.id) for task in plan.tree.tasks)
+    kept = dict.fromkeys(plan.kept, "kept")
+    for task in plan.tree.tasks:
+        glyph = "✔" if task.id in kept else "▶" if task.id in plan.runs else "·"
+        why = kept.get(task.id) or plan.runs.get(task.id, "as the others end")
+        yield f"  {glyph} {task.id:{width}}  {why}"
+
+
+COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {"rerun": rerun}
