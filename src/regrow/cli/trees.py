@@ -191,6 +191,33 @@ def result(
     return work()
 
 
+def explain(
+    task: Annotated[str, typer.Argument(help="The task's id.", metavar="TASK")],
+    workflow_id: opt.TreeId,
+    output: opt.OutputOption = opt.Output.TEXT,
+    address: opt.Address = None,
+    namespace: opt.Namespace = None,
+    profile: opt.Profile = None,
+) -> Work:
+    """Say why a task waits, was skipped, failed or is being retried.
+
+    Example: regrow explain save -w nightly-7
+    """
+
+    async def work() -> ExitCode:
+        client = await Target(address, namespace, profile).connect()
+        told = await client.get(workflow_id).explain(task)
+        if output is not opt.Output.TEXT:
+            print_json({"task_id": told.task_id, "status": told.status, "because": told.lines})
+            return ExitCode.DONE
+        typer.echo(f"{told.task_id} is {told.status.value.replace('_', ' ')}")
+        for line in told.lines:
+            typer.echo(f"  {line}")
+        return ExitCode.DONE
+
+    return work()
+
+
 def list_trees(
     failed: Annotated[bool, typer.Option("--failed", help="Those that failed.")] = False,
     waiting: Annotated[
@@ -311,5 +338,6 @@ COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
     "watch": watch,
     "show": show,
     "result": result,
+    "explain": explain,
     "list": list_trees,
 }

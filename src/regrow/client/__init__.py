@@ -10,6 +10,7 @@ from regrow.client.errors import (
     TreeNotFound,
     TreeTerminated,
 )
+from regrow.client.explain import Explanation, UnknownTask
 from regrow.client.fold import Change, Fold
 from regrow.client.rerun import RerunError
 from regrow.client.schedules import (
@@ -26,6 +27,7 @@ from regrow.core.requests import RequestRefused
 __all__ = [
     "Change",
     "Document",
+    "Explanation",
     "Fold",
     "RequestRefused",
     "RerunError",
@@ -44,5 +46,6 @@ __all__ = [
     "TreeSchedules",
     "TreeSummary",
     "TreeTerminated",
+    "UnknownTask",
     "read_document",
 ]

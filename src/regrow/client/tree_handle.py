@@ -27,6 +27,7 @@ from regrow.client.errors import (
     TreeNotFound,
     TreeTerminated,
 )
+from regrow.client.explain import Explanation, explain
 from regrow.client.fold import Change, Fold
 from regrow.client.rerun import Changes, lineage, plan, rerun
 from regrow.client.submission import Submitted
@@ -232,6 +233,13 @@ class TreeHandle:
     ) -> RerunPlan:
         """Say what `rerun` would keep, what it would run, and why; starts nothing."""
         return await plan(self, Changes(failed, from_tasks, items, inputs, document))
+
+    async def explain(self, task_id: str) -> Explanation:
+        """Say why a task waits, was skipped, failed or is being retried; needs no worker.
+
+        Raises `UnknownTask`.
+        """
+        return await explain(self, task_id)
 
     async def lineage(self) -> list[str]:
         """Give the ids of the tree and its reruns, oldest first, as far as named by default."""

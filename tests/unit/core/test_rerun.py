@@ -29,7 +29,6 @@ from regrow.core.run import TreeRun
 from regrow.core.snapshot import restore_snapshot
 from regrow.core.wire import Status
 
-
 THE_REST = Selection()
 CHAIN = (task("a"), task("b", "a"), task("c", "b"), task("other"))
 
