@@ -3,6 +3,7 @@
 from regrow.client.documents import Document, read_document
 from regrow.client.errors import (
     ServerUnreachable,
+    TreeBusy,
     TreeCancelled,
     TreeConflict,
     TreeError,
@@ -35,6 +36,7 @@ __all__ = [
     "ScheduleNotFound",
     "ScheduleRefused",
     "ServerUnreachable",
+    "TreeBusy",
     "TreeCancelled",
     "TreeClient",
     "TreeConflict",

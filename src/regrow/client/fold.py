@@ -42,6 +42,7 @@ from regrow.core.run import TreeRun
 from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
+    PACED_ENGINE,
     ErrorType,
     Status,
 )
@@ -354,15 +355,21 @@ class Fold:
         """Tell whether a cancel is not awaited.
 
         What is cancelled in the very task that starts it never gets into history. Without a
-        heartbeat the cancel would not arrive. A workflow that is itself cancelled doesn't wait for
-        a sub-tree that has yet to begin.
+        heartbeat the cancel would not arrive. The first engine did not wait for a sub-tree that had
+        yet to begin.
         """
         plan = cast("TreeRun", self.run).plan
+        if plan.is_subtree(unit) and self._is_paced:
+            return False
         if not self._open[unit]:
             return True
         if plan.is_subtree(unit):
             return self._was_cancelled and unit not in self._born
         return not plan.policy(unit).heartbeat_timeout
+
+    @property
+    def _is_paced(self) -> bool:
+        return self.description is not None and self.description.engine_version >= PACED_ENGINE
 
     def _began(self, event: HistoryEvent, unit: str) -> None:
         self._scheduled[event.event_id] = unit

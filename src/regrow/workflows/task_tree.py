@@ -5,9 +5,8 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 """
 
 import asyncio
-from collections import deque
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -15,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from regrow.core import limits
 from regrow.core.loading import load, without_engine
-from regrow.core.models import TaskId, TaskTree
+from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
 from regrow.core.problems import InvalidTree, Problem, on_the_wire
 from regrow.core.record import Kind, Start
@@ -30,7 +29,6 @@ from regrow.core.result import (
 from regrow.core.rollover import Rollover
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import rerun_of, restore_snapshot, take_snapshot
-from regrow.core.subtree import child_document
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
@@ -43,11 +41,13 @@ from regrow.core.wire import (
 from regrow.workflows.attributes import Listing
 from regrow.workflows.outcomes import (
     answer_outcome,
+    argument_of,
     child_outcome,
     failure_outcome,
     too_large,
 )
 from regrow.workflows.policies import WorkOptions
+from regrow.workflows.running import Running
 from regrow.workflows.updates import Updates
 
 _TURNS = 4
@@ -73,14 +73,11 @@ class TaskTreeWorkflow(Updates):
         except InvalidTree as error:
             self._refusal = error
         self._run: TreeRun | None = None
-        self._options: WorkOptions | None = None
+        self._work: Running | None = None
         self._is_paced = True
         self._was_cancelled = False
-        self._handles: dict[str, asyncio.Task[Any]] = {}
-        self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._rollover = Rollover(workflow.info().get_current_history_size())
         self._wake: asyncio.Future[None] | None = None
-        self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
 
     @workflow.run
     async def run(self, document: Any) -> Any:
@@ -127,9 +124,9 @@ class TaskTreeWorkflow(Updates):
         return self._run
 
     @property
-    def _work_options(self) -> WorkOptions:
-        assert self._options is not None  # noqa: S101 - set by _prepare
-        return self._options
+    def _running(self) -> Running:
+        assert self._work is not None  # noqa: S101 - set by _prepare
+        return self._work
 
     async def _prepare(self) -> None:
         """Learn what the executors are, once for all continuations, and pick up what was done."""
@@ -145,12 +142,13 @@ class TaskTreeWorkflow(Updates):
             tree_id=workflow.info().workflow_id,
             steps_at_once=limits.MAX_STEPS_PER_TASK if self._is_paced else None,
         )
-        self._options = WorkOptions(plan, self._run.tree_id)
+        options = WorkOptions(plan, self._run.tree_id)
+        self._work = Running(options, self._wake_up, lets_begin=self._is_paced)
         self._run.rerun_of = rerun_of(self._engine)
         if snapshot := self._engine.pop("snapshot", None):
             _restore(self._run, snapshot)
-            for task_id in self._run.waits:
-                self._set_timer(task_id)
+            for task_id, wait in self._run.waits.items():
+                self._work.set_timer(task_id, wait.until)
 
     async def _describe(self, tree: TaskTree) -> dict[str, Any]:
         return await workflow.execute_local_activity(
@@ -174,7 +172,7 @@ class TaskTreeWorkflow(Updates):
         while (start := self._tree_run.next_start(workflow.now())) is not None:
             if start.kind is Kind.WAIT:
                 self._tree_run.waiting(start, workflow.now())
-                self._set_timer(start.task_id)
+                self._running.set_timer(start.task_id, start.wait and start.wait.until)
                 waits += 1
                 if waits >= limits.MAX_WAITS_PER_TASK:
                     return True
@@ -188,69 +186,34 @@ class TaskTreeWorkflow(Updates):
     def _start(self, start: Start) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
         run, now = self._tree_run, workflow.now()
-        argument = start.inputs if start.kind is Kind.ACTIVITY else self._child_document(start)
+        description = Description.model_validate(self._engine["description"])
+        argument = argument_of(start, run, description)
         payload = workflow.payload_converter().to_payload(argument)
         size = len(payload.data)
         if refusal := too_large(start, size):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, now)
             return size // _REFUSED
-        begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
-        handle = begin(start, RawValue(payload))
-        handle.add_done_callback(lambda done: self._ended(start.unit, done))
-        self._handles[start.unit] = handle
+        self._running.start(start, RawValue(payload))
         run.began(start.unit, now)
         return size
 
-    def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
-        options = self._work_options.activity(start)
-        return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
-
-    def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
-        options = self._work_options.subtree(start)
-        child = workflow.execute_child_workflow(
-            WORKFLOW_TYPE, argument, result_type=dict[str, Any], **options
-        )
-        return asyncio.create_task(child)
-
-    def _child_document(self, start: Start) -> dict[str, Any]:
-        plan = self._tree_run.plan
-        tree = cast("TaskTree", self._tree_run.tasks[start.task_id].tree)
-        description = Description.model_validate(self._engine["description"])
-        return child_document(tree, start.inputs, plan.tree.user_id, description)
-
-    def _set_timer(self, task_id: TaskId) -> None:
-        """Wake a wait that has an end; one that waits for a person may have none."""
-        until = self._tree_run.waits[task_id].until
-        if until is None:
-            return
-        left = max(until - workflow.now(), timedelta(0))
-        label = self._work_options.label(task_id, task_id)
-        timer = asyncio.create_task(workflow.sleep(left, summary=label))
-        timer.add_done_callback(lambda done: self._ended(task_id, done))
-        self._timers[task_id] = timer
-
     # --- what comes in
 
-    def _ended(self, unit: str, done: asyncio.Task[Any]) -> None:
-        """Note an end and wake the loop, where an error of ours is not swallowed."""
-        self._news.append((unit, done))
-        self._wake_up()
-
     def _take_in(self) -> None:
-        while self._news:
-            unit, done = self._news.popleft()
-            if self._timers.pop(unit, None) is None:
-                del self._handles[unit]
-                self._tree_run.ended(unit, self._outcome(unit, done), workflow.now())
+        run, now = self._tree_run, workflow.now()
+        for unit, done, is_timer in self._running.news():
+            if not is_timer:
+                run.ended(unit, self._outcome(unit, done), now)
             elif not done.cancelled():
-                self._tree_run.woke(unit, workflow.now())
+                run.woke(unit, now)
 
     def _outcome(self, unit: str, done: asyncio.Task[Any]) -> Outcome:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
         if self._tree_run.plan.is_subtree(unit):
             return child_outcome(unit, None if error else done.result(), error)
         if error is None:
-            return answer_outcome(done.result().payload, workflow.payload_converter())
+            given = done.result()
+            return answer_outcome(given and given.payload, workflow.payload_converter())
         return failure_outcome(error, self._tree_run.plan.policy(unit))
 
     def _wake_up(self) -> None:
@@ -259,7 +222,7 @@ class TaskTreeWorkflow(Updates):
 
     async def _next_activation(self, at_most: timedelta | None) -> None:
         """Wait until something has happened, or for as long as given."""
-        if self._news:
+        if self._running.has_news:
             return
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
@@ -267,8 +230,7 @@ class TaskTreeWorkflow(Updates):
         try:
             await self._wake
         except asyncio.CancelledError:
-            self._was_cancelled = True
-            self._tree_run.cancel("the tree was cancelled", workflow.now())
+            self._cancel_tree()
         finally:
             if timer is not None:
                 timer.cancel()
@@ -277,16 +239,23 @@ class TaskTreeWorkflow(Updates):
         """Cancel what runs, after the tree has been closed; what has just ended keeps its end."""
         if self._tree_run.has_interrupts:
             for _ in range(_TURNS):
-                await asyncio.sleep(0)
+                await self._turn()
             self._take_in()
         self._cancel_handles()
 
+    async def _turn(self) -> None:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._cancel_tree()
+
+    def _cancel_tree(self) -> None:
+        self._was_cancelled = True
+        self._tree_run.cancel("the tree was cancelled", workflow.now())
+
     def _cancel_handles(self) -> None:
         while (unit := self._tree_run.next_interrupt()) is not None:
-            if unit in self._handles:
-                self._handles[unit].cancel()
-            elif unit in self._timers:
-                self._timers[unit].cancel()
+            self._running.cancel(unit)
 
     # --- handing over to a fresh run
 

@@ -1,0 +1,97 @@
+"""What runs for a tree: its activities, sub-trees and timers, and the news of their ends."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from regrow.core.models import TaskId
+from regrow.core.record import Kind, Start
+from regrow.core.wire import WORKFLOW_TYPE
+from regrow.workflows.policies import WorkOptions
+
+
+class Running:
+    """Starts and cancels units of work; ends are kept until they are asked for."""
+
+    def __init__(
+        self, options: WorkOptions, wake_up: Callable[[], None], *, lets_begin: bool
+    ) -> None:
+        """`wake_up` is called at every end.
+
+        With `lets_begin` a sub-tree is cancelled only once it has begun: one that has not is let go
+        of by the SDK, and then ended by the server without undoing anything.
+        """
+        self._options = options
+        self._wake_up = wake_up
+        self._lets_begin = lets_begin
+        self._handles: dict[str, asyncio.Task[Any]] = {}
+        self._timers: dict[TaskId, asyncio.Task[None]] = {}
+        self._unborn: dict[str, bool] = {}
+        """Sub-trees that have not begun, and whether they are to be cancelled then."""
+        self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something has ended."""
+        return bool(self._news)
+
+    def news(self) -> Iterator[tuple[str, asyncio.Task[Any], bool]]:
+        """Give what has ended, in order, and whether it was a timer."""
+        while self._news:
+            unit, done = self._news.popleft()
+            is_timer = self._timers.pop(unit, None) is not None
+            if not is_timer:
+                del self._handles[unit]
+            yield unit, done, is_timer
+
+    def start(self, start: Start, argument: RawValue) -> None:
+        """Start an activity or a sub-tree."""
+        begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
+        self._handles[start.unit] = begin(start, argument)
+        self._handles[start.unit].add_done_callback(lambda done: self._ended(start.unit, done))
+
+    def set_timer(self, task_id: TaskId, until: datetime | None) -> None:
+        """Wake a wait at its end; one that waits for a person may have none."""
+        if until is None:
+            return
+        left = max(until - workflow.now(), timedelta(0))
+        label = self._options.label(task_id, task_id)
+        self._timers[task_id] = asyncio.create_task(workflow.sleep(left, summary=label))
+        self._timers[task_id].add_done_callback(lambda done: self._ended(task_id, done))
+
+    def cancel(self, unit: str) -> None:
+        """Cancel what runs, or a timer that is no longer needed."""
+        if self._lets_begin and unit in self._unborn:
+            self._unborn[unit] = True
+        elif unit in self._handles:
+            self._handles[unit].cancel()
+        elif unit in self._timers:
+            self._timers[unit].cancel()
+
+    def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+        options = self._options.activity(start)
+        return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
+
+    def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+        self._unborn[start.unit] = False
+        return asyncio.create_task(self._run_subtree(start, argument))
+
+    async def _run_subtree(self, start: Start, argument: RawValue) -> Any:
+        options = self._options.subtree(start)
+        child = await workflow.start_child_workflow(
+            WORKFLOW_TYPE, argument, result_type=dict[str, Any], **options
+        )
+        if self._unborn.pop(start.unit):
+            child.cancel()
+        return await child
+
+    def _ended(self, unit: str, done: asyncio.Task[Any]) -> None:
+        """Note an end and wake the loop, where an error of ours is not swallowed."""
+        self._unborn.pop(unit, None)
+        self._news.append((unit, done))
+        self._wake_up()
