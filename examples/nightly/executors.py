@@ -3,6 +3,7 @@
 import asyncio
 import json
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +24,12 @@ class Question(BaseModel):
 
     address: str
     about: str
+
+
+class Count(BaseModel):
+    """A file in which somebody has written down what was counted."""
+
+    file: Path
 
 
 class Filing(BaseModel):
@@ -66,6 +73,14 @@ def ask_service(inputs: Question) -> dict[str, Any]:
     except OSError as error:
         message = f"nobody answers at {inputs.address}"
         raise TaskError(message, error_type="unavailable") from error
+
+
+@executor_register()
+def read_count(inputs: Count) -> dict[str, Any]:
+    """Read what was counted; without the file there is no use in trying again."""
+    if not inputs.file.exists():
+        raise TaskError(f"there is no {inputs.file}", error_type="file_not_found")
+    return json.loads(inputs.file.read_text())
 
 
 @executor_register(heartbeat_timeout="2s")

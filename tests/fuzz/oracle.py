@@ -246,7 +246,7 @@ def oracle_closed(
     return _end_state(tree, verdicts, script, cancelled=True)
 
 
-def oracle_cancel(
+def oracle_cancel(  # noqa: PLR0913 - all keywords but the first three
     document: Mapping[str, Json],
     script: Script,
     observed: Sequence[str],

@@ -112,7 +112,7 @@ async def fails(inputs: Document, context: TaskContext) -> Document:
 
 @activity.defn(name="far")
 async def far(inputs: Document) -> None:
-    """Runs on another worker's queue, where no heartbeat is asked for, so that no cancel gets there."""
+    """Runs on another worker's queue, where no cancel gets for want of a heartbeat."""
     BEGAN[activity.info().workflow_id or ""].append("target")
     await asyncio.sleep(LONG)
 

@@ -304,3 +304,32 @@ async def test_engine_part_that_is_made_up_is_refused(server: EmbeddedServer) ->
         with pytest.raises(WorkflowFailureError) as failure:
             await started.result()
         assert "this key is the engine's own" in str(failure.value.cause)
+
+
+# --- starting the same again
+
+
+async def test_start_with_another_document_says_what_differs(server: EmbeddedServer) -> None:
+    document = tree(task("a"), inputs={"n": 1})
+    async with worker_env(server.client, act) as trees:
+        handle = await trees.start(document, id="same-id")
+        await ended(handle)
+
+        with pytest.raises(TreeConflict) as conflict:
+            await trees.start(tree(task("a"), task("b"), inputs={"n": 2}), id="same-id")
+        assert conflict.value.differences == ("input 'n': 1 → 2", "task 'b' is new")
+        assert "(input 'n': 1 → 2; task 'b' is new)" in str(conflict.value)
+
+
+async def test_ended_tree_is_started_anew_only_if_asked(server: EmbeddedServer) -> None:
+    document = tree(task("a"))
+    async with worker_env(server.client, act) as trees:
+        first = await trees.start(document, id="twice")
+        await ended(first)
+        assert (await trees.start(document, id="twice")).attached
+        assert times(first) == {"a": 1}
+
+        second = await trees.start(document, id="twice", again=True)
+        await ended(second)
+        assert not second.attached
+    assert times(first) == {"a": 2}

@@ -71,8 +71,8 @@ def print_json(value: object) -> None:
 
 
 async def _show_changes(handle: TreeHandle, output: Output) -> None:
-    fold = handle.new_fold()
-    async with _beside(_warn_if_untaken(fold)):
+    fold, held = handle.new_fold(), False
+    async with beside(_warn_if_untaken(fold)):
         if output is Output.JSONL:
             async for change in handle.follow(fold):
                 sys.stdout.write(f"{json.dumps(_change_json(change), ensure_ascii=False)}\n")
@@ -84,6 +84,9 @@ async def _show_changes(handle: TreeHandle, output: Output) -> None:
                 say(change_line(fold.tree, change))
                 if (hint := _answer_hint(handle, fold, change.task_id)) is not None:
                     say(hint)
+                if (hint := _held_hint(handle, fold)) is not None and not held:
+                    say(hint)
+                held = hint is not None
 
 
 def _answer_hint(handle: TreeHandle, fold: Fold, task_id: str | None) -> str | None:
@@ -91,12 +94,24 @@ def _answer_hint(handle: TreeHandle, fold: Fold, task_id: str | None) -> str | N
     wait = fold.run.waits.get(task_id) if fold.run and task_id else None
     if wait is None or wait.kind == SLEEP:
         return None
-    address = handle.client.service_client.config.target_host
-    where = f"-w {handle.id}" + ("" if address == DEFAULT_ADDRESS else f" --address {address}")
+    where = _where(handle)
     if wait.kind == WAIT_FOR_EVENT:
         return f"  it waits for: regrow event {wait.event} {where}"
     prompt = f'"{wait.prompt}"  ' if wait.prompt else ""
     return f"  {prompt}answer: regrow approve {task_id} {where}   (or --reject)"
+
+
+def _held_hint(handle: TreeHandle, fold: Fold) -> str | None:
+    """Say what goes on with a tree that is kept open until somebody mends it."""
+    if fold.run is None or not fold.run.is_held:
+        return None
+    where = _where(handle)
+    return f"  it is held; go on: regrow retry {where}   (or: regrow skip TASK, regrow cancel)"
+
+
+def _where(handle: TreeHandle) -> str:
+    address = handle.client.service_client.config.target_host
+    return f"-w {handle.id}" + ("" if address == DEFAULT_ADDRESS else f" --address {address}")
 
 
 async def _show_live(handle: TreeHandle, fold: Fold) -> None:
@@ -106,6 +121,7 @@ async def _show_live(handle: TreeHandle, fold: Fold) -> None:
             return Group()
         waiting = fold.run.waits if fold.run else ()
         hints = [_answer_hint(handle, fold, task_id) for task_id in waiting][:_MOST_HINTS]
+        hints.append(_held_hint(handle, fold))
         lines = tree_lines(fold.tree, fold.result(), height=height)
         return Group(*lines, *(hint for hint in hints if hint))
 
@@ -115,7 +131,7 @@ async def _show_live(handle: TreeHandle, fold: Fold) -> None:
             await asyncio.sleep(_FRAME_SECONDS)
 
     with Live(console=people, auto_refresh=False) as live:
-        async with _beside(refresh()):
+        async with beside(refresh()):
             async for _ in handle.follow(fold):
                 pass
         live.update(frame(), refresh=True)
@@ -128,7 +144,7 @@ async def _warn_if_untaken(fold: Fold) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
     """Do something beside the block, for as long as it lasts."""
     task = asyncio.create_task(work)
     try:

@@ -9,7 +9,7 @@ from regrow.cli import options as opt
 from regrow.cli.check import parse_inputs
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
-from regrow.cli.follow import print_json
+from regrow.cli.lists import print_one
 from regrow.cli.session import Target
 from regrow.cli.trees import read_tree
 from regrow.client import TreeHandle
@@ -77,7 +77,10 @@ def rerun(
             return ExitCode.DONE
         again = await handle.rerun(**asked, id=new_id)
         say(f"a rerun of {handle.id}; `regrow watch -w {again.id}` follows it")
-        typer.echo(again.id)
+        if output is opt.Output.TEXT:
+            typer.echo(again.id)
+        else:
+            print_one({"tree_id": again.id, "rerun_of": handle.id}, output)
         return ExitCode.DONE
 
     return work()
@@ -107,7 +110,7 @@ async def _inputs(
 
 def _show_plan(tree_id: str, plan: RerunPlan, output: opt.Output) -> None:
     if output is not opt.Output.TEXT:
-        print_json({"rerun_of": tree_id, "kept": list(plan.kept), "runs": dict(plan.runs)})
+        print_one({"rerun_of": tree_id, "kept": list(plan.kept), "runs": dict(plan.runs)}, output)
         return
     for line in _plan_lines(tree_id, plan):
         typer.echo(line)

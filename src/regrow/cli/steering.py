@@ -1,16 +1,21 @@
 """Commands that people steer a running tree with."""
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 
 from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
+from regrow.cli.follow import beside
 from regrow.cli.session import Target
 from regrow.core.wire import Status
+
+_PATIENCE: Final = 5.0
 
 Task = Annotated[str, typer.Argument(help="The task's id.", metavar="TASK")]
 By = Annotated[str | None, typer.Option(help="Who says so; kept in history.")]
@@ -44,7 +49,7 @@ def approve(
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
         handle = client.get(workflow_id)
-        await handle.approve(task, approved=not reject, by=by, note=note, result=value)
+        await _answered(handle.approve(task, approved=not reject, by=by, note=note, result=value))
         say(f"{task} {'rejected' if reject else 'approved'}")
         return ExitCode.DONE
 
@@ -71,7 +76,7 @@ def event(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        answer = await client.get(workflow_id).send_event(name, value)
+        answer = await _answered(client.get(workflow_id).send_event(name, value))
         say(f"{name} sent" if answer["first"] else f"{name} was sent before; the first one counts")
         return ExitCode.DONE
 
@@ -93,7 +98,7 @@ def pause(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        told = await client.get(workflow_id).pause(reason, by=by)
+        told = await _answered(client.get(workflow_id).pause(reason, by=by))
         say(f"paused{_since(told)}; `regrow resume -w {workflow_id}` lets it go on")
         return ExitCode.DONE
 
@@ -115,7 +120,7 @@ def resume(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        await client.get(workflow_id).resume(reason, by=by)
+        await _answered(client.get(workflow_id).resume(reason, by=by))
         say(f"'{workflow_id}' goes on")
         return ExitCode.DONE
 
@@ -148,7 +153,7 @@ def cancel(
             await handle.cancel(reason or "")
             say(f"asked '{workflow_id}' to cancel; {_watch(workflow_id)} shows when it has")
             return ExitCode.DONE
-        told = await handle.cancel_task(task, reason, by=by)
+        told = await _answered(handle.cancel_task(task, reason, by=by))
         if told["status"] == Status.CANCELLED:
             say(f"{task} is cancelled")
         else:
@@ -179,7 +184,7 @@ def retry(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        told = await client.get(workflow_id).retry_task(task, reason, by=by)
+        told = await _answered(client.get(workflow_id).retry_task(task, reason, by=by))
         names = ", ".join(told["retried"])
         say(f"runs again: {names}" if names else f"{task} has not ended, so it need not be retried")
         return ExitCode.DONE
@@ -213,11 +218,28 @@ def skip(
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
         given = {} if result is None else {"result": value}
-        told = await client.get(workflow_id).skip_task(task, reason, by=by, **given)
+        told = await _answered(client.get(workflow_id).skip_task(task, reason, by=by, **given))
         say(f"{task} is {told['status']}")
         return ExitCode.DONE
 
     return work()
+
+
+async def _answered(request: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Await what the tree's worker answers, and say so if there seems to be none."""
+    async with beside(_warn_if_unanswered()):
+        try:
+            return await request
+        except WorkflowUpdateRPCTimeoutOrCancelledError:  # the SDK's word for Ctrl-C
+            raise asyncio.CancelledError from None
+
+
+async def _warn_if_unanswered() -> None:
+    await asyncio.sleep(_PATIENCE)
+    say(
+        "no worker has answered yet; is one running on the tree's task queue? (`regrow worker`)"
+        " Whoever gives up here: a worker that comes later may still do it"
+    )
 
 
 def _since(told: Mapping[str, Any]) -> str:

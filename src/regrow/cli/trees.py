@@ -96,6 +96,9 @@ def start(
     file: opt.File,
     inputs: opt.Set = None,
     workflow_id: opt.NewTreeId = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also if a tree with this id has ended.")
+    ] = False,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
@@ -103,7 +106,8 @@ def start(
 ) -> Work | ExitCode:
     """Start a tree and print its id; a worker must be running.
 
-    The same id with the same document attaches to the tree there is.
+    The same id with the same document attaches to the tree there is, also to one that has ended;
+    with another document that is an error, which says what differs.
     """
     tree = read_tree(file, inputs or ())
     if tree is None:
@@ -111,7 +115,7 @@ def start(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile, task_queue).connect()
-        handle = await client.start(tree, id=workflow_id)
+        handle = await client.start(tree, id=workflow_id, again=again)
         typer.echo(handle.id)
         return ExitCode.DONE
 

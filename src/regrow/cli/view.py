@@ -9,7 +9,7 @@ from rich.text import Text
 
 from regrow.client import Change
 from regrow.core.graph import children_of
-from regrow.core.models import Task, TaskId, TaskTree
+from regrow.core.models import Json, Task, TaskId, TaskTree
 from regrow.core.result import TaskResult, TreeResult
 from regrow.core.wire import Status
 
@@ -29,6 +29,18 @@ _STYLES: Final = {
     Status.CANCELLED: "yellow",
     Status.SKIPPED: "dim yellow",
 }
+_UNSOUND: Final = (Status.FAILED, Status.CANCELLED)
+_BY_HAND: Final[Mapping[tuple[Json, Status], str]] = {
+    ("skip", Status.COMPLETED): "given its result",
+    ("skip", Status.SKIPPED): "skipped",
+    ("cancel", Status.IN_PROGRESS): "being cancelled",
+    ("cancel", Status.CANCELLED): "cancelled",
+    **{
+        ("retry", status): "retried"
+        for status in (Status.PENDING, Status.IN_PROGRESS, Status.COMPLETED, Status.FAILED)
+    },
+}
+"""What the last act of a person says of a task, if it stands like that."""
 _WORDS: Final = {Status.IN_PROGRESS: "started"}
 _COUNTED: Final = {Status.IN_PROGRESS.value: "running"}
 _MOST_NESTING: Final = 6
@@ -45,7 +57,7 @@ class _Row:
 def tree_lines(tree: TaskTree, result: TreeResult, *, height: int) -> list[Text]:
     """Give a header and one line per task; a large tree shows what runs and what went wrong."""
     rows = list(_rows(tree))
-    header = _header(result)
+    header = _header(tree, result)
     if len(rows) <= height:
         return [header, *(_task_line(row, result) for row in rows)]
     telling = [row for row in rows if _is_telling(_task(result, row.task.id))]
@@ -62,6 +74,8 @@ def change_line(tree: TaskTree | None, change: Change) -> str:
     if change.task_id is None:
         name = tree.name if tree else "tree"
         return f"{clock} {glyph} {name}: tree {word}"
+    if change.task and change.task.reused:  # it ended long before this tree began
+        return f"{'':{len(clock)}} {glyph} {change.task_id} kept"
     note = _note(change.task, change.at) if change.task and change.status.is_settled else ""
     return f"{clock} {glyph} {change.task_id} {word}{note}"
 
@@ -74,9 +88,9 @@ def summary_line(result: TreeResult) -> str:
     return f"{GLYPHS[result.status]} {result.name} {status}{paused}: {counts or 'no tasks yet'}"
 
 
-def _said_by(said: Mapping[str, Any]) -> str:
+def _said_by(said: Mapping[str, Any], unknown: str = "") -> str:
     """Say who did something by hand and why, as far as that is known."""
-    by = f" by {said['by']}" if said.get("by") else ""
+    by = f" by {said['by']}" if said.get("by") else unknown
     why = f": {_one_line(str(said['reason']))}" if said.get("reason") else ""
     return f"{by}{why}"
 
@@ -119,10 +133,23 @@ def _rows(tree: TaskTree) -> Iterator[_Row]:
         rest.extend(_Row(known[child], row.depth + 1) for child in reversed(below))
 
 
-def _header(result: TreeResult) -> Text:
+def _header(tree: TaskTree, result: TreeResult) -> Text:
     line = Text(summary_line(result), style=_STYLES[result.status])
     line.append(f"  {result.tree_id}", style="dim")
+    if result.rerun_of:
+        line.append(f", a rerun of {result.rerun_of}", style="dim")
+    if _is_held(tree, result):
+        line.append(", held until what failed is retried or skipped", style="bold red")
     return line
+
+
+def _is_held(tree: TaskTree, result: TreeResult) -> bool:
+    """Whether `on_failure: wait` keeps the tree open, and nothing else does."""
+    tasks = result.tasks.values()
+    over = all(task.status.is_settled and not task.compensation for task in tasks)
+    bad = any(task.status in _UNSOUND and not task.tolerated for task in tasks)
+    open_ = result.status is Status.IN_PROGRESS and tree.on_failure == "wait"
+    return open_ and over and bad
 
 
 def _task_line(row: _Row, result: TreeResult) -> Text:
@@ -143,25 +170,44 @@ def _task_line(row: _Row, result: TreeResult) -> Text:
 
 
 def _note(task: TaskResult, now: datetime) -> str:
-    """Say what matters of a task: how long it took, what went wrong, what it waits for."""
+    """Say what matters of a task: how long it took, what went wrong, what people did to it."""
     if task.reused:
         return "  kept"
-    parts: list[str] = []
+    parts = [*_lasted(task, now), *_went(task), *_undone(task)]
+    return f"  {' · '.join(parts)}" if parts else ""
+
+
+def _lasted(task: TaskResult, now: datetime) -> Iterator[str]:
+    if _last_act(task) == "skip" and task.status.is_settled:  # until a person said so
+        return
     if task.started_at:
-        parts.append(_duration((task.finished_at or now) - task.started_at))
+        yield _duration((task.finished_at or now) - task.started_at)
     if "items" in task.metadata:
-        parts.append(f"{task.metadata['completed']} of {task.metadata['items']} items")
+        yield f"{task.metadata['completed']} of {task.metadata['items']} items"
     elif task.attempts and task.attempts > 1:
-        parts.append(f"{task.attempts} attempts")
-    if task.error:
-        parts.append(_one_line(task.error))
-        parts += ["tolerated"] if task.tolerated else []
-    elif task.because:
-        parts.append(_reason(task))
+        yield f"{task.attempts} attempts"
+
+
+def _went(task: TaskResult) -> Iterator[str]:
+    hand = _BY_HAND.get((_last_act(task), task.status))
+    if hand:
+        yield f"{hand}{_said_by(task.by_hand[-1], ' by hand')}"
+    if task.error and not (hand and task.status is Status.CANCELLED):
+        yield _one_line(task.error)
+    elif task.because and not hand:
+        yield _reason(task)
+    if task.tolerated:
+        yield "tolerated"
+
+
+def _last_act(task: TaskResult) -> Json:
+    return task.by_hand[-1]["action"] if task.by_hand else None
+
+
+def _undone(task: TaskResult) -> Iterator[str]:
     if task.compensation:
         done = task.compensation.status is Status.COMPLETED
-        parts.append("undone" if done else f"undoing: {task.compensation.status}")
-    return f"  {' · '.join(parts)}" if parts else ""
+        yield "undone" if done else f"undoing: {task.compensation.status}"
 
 
 def _reason(task: TaskResult) -> str:
@@ -173,7 +219,7 @@ def _reason(task: TaskResult) -> str:
     if because.reason == "cancel":
         return "the tree was cancelled"
     if because.reason == "by_hand":
-        return f"{task.status} by hand{_said_by(task.by_hand[-1] if task.by_hand else {})}"
+        return f"{task.status} by hand"
     how = "failed" if because.error else "did not complete"
     if because.root in (None, because.task_id):
         return f"because {because.task_id} {how}"

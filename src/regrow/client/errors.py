@@ -1,6 +1,11 @@
 """What can go wrong for whoever starts a tree or waits for one."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from regrow.core.result import TreeResult, failure_message
+
+_FEW: Final = 3
 
 
 class TreeError(Exception):
@@ -33,13 +38,18 @@ class TreeTerminated(TreeError):  # noqa: N818 - likewise
 
 
 class TreeConflict(TreeError):  # noqa: N818 - likewise
-    """The id belongs to a tree with another document."""
+    """The id belongs to a tree with another document; `differences` says what differs."""
 
-    def __init__(self, tree_id: str) -> None:
+    def __init__(self, tree_id: str, differences: Sequence[str] = ()) -> None:
+        first = "; ".join(differences[:_FEW])
+        more = f"; and {len(differences) - _FEW} more" if len(differences) > _FEW else ""
+        what = f" ({first}{more})" if differences else ""
         super().__init__(
-            f"'{tree_id}' is the id of a tree with another document or other inputs; use another id"
+            f"'{tree_id}' is the id of a tree with another document or other inputs{what}; use"
+            " another id"
         )
         self.tree_id = tree_id
+        self.differences = tuple(differences)
 
 
 class TreeNotFound(TreeError):  # noqa: N818 - likewise

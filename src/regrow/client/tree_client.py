@@ -19,9 +19,10 @@ from regrow.client.errors import ServerUnreachable, TreeConflict
 from regrow.client.listing import WAITING_NEEDS, TreeFilter, TreeSummary, summary_of
 from regrow.client.schedules import TreeSchedules
 from regrow.client.setup import NotSetUp
-from regrow.client.submission import Submitted, prepare
+from regrow.client.submission import Submission, Submitted, prepare
 from regrow.client.tree_handle import TreeHandle, started_document
 from regrow.core.attributes import TREE_NAME
+from regrow.core.difference import differences
 from regrow.core.hashing import document_hash
 from regrow.core.loading import load
 from regrow.core.wire import MEMO_DOCUMENT_HASH, TASK_QUEUE, WORKFLOW_TYPE
@@ -29,6 +30,8 @@ from regrow.plugin import RegrowPlugin
 
 DEFAULT_ADDRESS: Final = "localhost:7233"
 _ROOM_AT_EXIT: Final = 0.05
+_ONCE: Final = WorkflowIDReusePolicy.REJECT_DUPLICATE
+_AGAIN: Final = WorkflowIDReusePolicy.ALLOW_DUPLICATE
 
 
 class TreeClient:
@@ -68,12 +71,14 @@ class TreeClient:
         *,
         id: str | None = None,  # noqa: A002 - the word of the contract
         inputs: Mapping[str, Any] | None = None,
+        again: bool = False,
     ) -> TreeHandle:
         """Start a tree, given as a `TaskTree`, a mapping, a list of tasks, or a path.
 
         The same id with the same document attaches to the run there is, also to one that has
-        ended; with another document it raises `TreeConflict`. `inputs` sets declared inputs.
-        Raises `InvalidTree` before anything starts.
+        ended; with another document it raises `TreeConflict`, which says what differs. `again`
+        starts a tree that has ended anew under its id, with whatever document. `inputs` sets
+        declared inputs. Raises `InvalidTree` before anything starts.
         """
         prepared = prepare(tree, inputs)
         tree_id = id or f"{prepared.name}-{uuid4().hex[:8]}"
@@ -83,12 +88,12 @@ class TreeClient:
                 prepared.document,
                 id=tree_id,
                 task_queue=self.task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=_AGAIN if again else _ONCE,
                 memo=prepared.memo,
                 static_summary=prepared.summary,
             )
         except WorkflowAlreadyStartedError:
-            return await self._attach(tree_id, prepared.memo[MEMO_DOCUMENT_HASH])
+            return await self._attach(tree_id, prepared)
         return TreeHandle(self.client, tree_id, handle)
 
     @property
@@ -132,13 +137,13 @@ class TreeClient:
                 left = None if left is None else left - 1
                 yield summary
 
-    async def _attach(self, tree_id: str, digest: str) -> TreeHandle:
+    async def _attach(self, tree_id: str, wanted: Submission) -> TreeHandle:
         handle = self.client.get_workflow_handle(tree_id)
         known = await (await handle.describe()).memo_value(MEMO_DOCUMENT_HASH, None)
-        if known is None:  # started by another tool
-            known = document_hash(load(await started_document(self.client, tree_id)))
-        if known != digest:
-            raise TreeConflict(tree_id)
+        if known != wanted.memo[MEMO_DOCUMENT_HASH]:  # or it was started by another tool
+            tree = load(await started_document(self.client, tree_id))
+            if document_hash(tree) != wanted.memo[MEMO_DOCUMENT_HASH]:
+                raise TreeConflict(tree_id, [*differences(tree, load(wanted.document))])
         return TreeHandle(self.client, tree_id, attached=True)
 
 

@@ -307,6 +307,35 @@ def test_group_that_was_cancelled_is_open_again_with_what_is_in_it() -> None:
     assert statuses(run) == {"g": "pending", "a": "pending", "b": "in_progress"}
 
 
+def test_only_the_bad_members_of_a_group_are_retried() -> None:
+    run = started(
+        group("g"),
+        group("inner", parent_id="g"),
+        task("a", parent_id="inner"),
+        task("b", parent_id="g"),
+        on_failure="wait",
+    )
+    end(run, "a", fails())
+    end(run, "b")
+    start_all(run)
+
+    assert retry(run, "g") == ["a"]
+    assert statuses(run) == {"g": "pending", "inner": "pending", "a": "pending", "b": "completed"}
+
+
+def test_failed_member_of_a_group_that_did_not_fail_for_it_leaves_the_group_alone() -> None:
+    run = started(
+        group("g"), task("a", parent_id="g", allow_failure=True), task("b"), on_failure="wait"
+    )
+    end(run, "a", fails())
+    start_all(run)
+    assert statuses(run)["g"] == "completed"
+
+    retry(run, "a")
+
+    assert statuses(run)["g"] == "completed"
+
+
 def test_rejected_approval_waits_again() -> None:
     run = started(approval("ok", timeout="1h"), on_failure="wait")
     run.woke("ok", NOW)

@@ -31,7 +31,7 @@ from regrow.core.requests import (
     SendEvent,
     read_request,
 )
-from regrow.core.result import moment
+from regrow.core.result import moment, status_summary, tree_result
 from regrow.core.run import TreeRun
 from regrow.core.wire import Status
 
@@ -361,6 +361,17 @@ def test_nothing_starts_in_a_paused_tree_until_it_is_resumed() -> None:
     assert ask(run, "resume") == {"paused": False}
     assert ask(run, "resume") == {"paused": False}
     assert [start.unit for start in start_all(run)] == ["b"]
+
+
+def test_pause_is_in_what_the_tree_answers() -> None:
+    run = begun(task("a"))
+    ask(run, "pause", by="ann")
+    assert tree_result(run)["paused"] == {"by": "ann", "reason": None, "at": HOUR}
+    assert status_summary(run)["paused"] is True
+    run.rerun_of = "old"
+    run.records["a"].reused = True
+    assert tree_result(run)["rerun_of"] == "old"
+    assert entry_of(run, "a")["reused"] is True
 
 
 def test_paused_tree_does_not_end() -> None:

@@ -26,7 +26,9 @@ from regrow.core import by_hand, limits
 from regrow.core.outcome import Because, Outcome, completed
 from regrow.core.rerun import RerunPlan, RerunRefused, Selection, plan_rerun
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import restore_snapshot
+from regrow.core.script import Trace, returns
+from regrow.core.simulate import simulate_run
+from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import Status
 
 THE_REST = Selection()
@@ -377,3 +379,24 @@ def test_what_is_not_there_cannot_be_selected(selection: Selection, reason: str)
         planned(old, selection=selection)
 
     assert str(refused.value) == reason
+
+
+# --- in memory
+
+
+async def test_rerun_is_simulated_from_its_plan() -> None:
+    plan = planned(ran(*CHAIN, wrong=("b",)))
+    trace = Trace()
+
+    run = await simulate_run(
+        plan_of(plan.tree), {"b": returns(2)}, snapshot=plan.snapshot, trace=trace
+    )
+
+    assert run.status is Status.COMPLETED
+    assert [*trace.inputs] == ["b", "c"]
+
+
+def test_engine_says_which_tree_is_repaired() -> None:
+    assert rerun_of({"rerun": {"of": "old"}}) == "old"
+    assert rerun_of({}) is None
+    assert rerun_of({"rerun": 5}) is None

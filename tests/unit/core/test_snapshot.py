@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.unit.core.builders import (
+    CANCELLED,
     NOW,
     Document,
     Script,
@@ -21,7 +22,7 @@ from tests.unit.core.builders import (
     tree_of,
 )
 
-from regrow.core import limits
+from regrow.core import by_hand, limits
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome, outcome_of
 from regrow.core.result import tree_result
@@ -319,6 +320,44 @@ def test_snapshot_takes_few_bytes_per_task() -> None:
     snapshot = take_snapshot(halfway(tree, {}, 1000))
 
     assert len(json.dumps(snapshot)) < 60 * 1000
+
+
+def test_map_in_the_snapshot_of_an_old_engine_finds_what_failed_by_itself() -> None:
+    run = begin(tree_of(task("m", for_each=[1, 2, 3], tolerate=1, max_in_flight=1)))
+    for unit, answer in (("m[0]", "zero"), ("m[1]", fails())):
+        [start] = start_all(run)
+        run.ended(start.unit, outcome_of(answer), clock(run))
+        assert start.unit == unit
+    snapshot = take_snapshot(run)
+    snapshot["maps"] = {"m": snapshot["maps"]["m"][:7]}
+    fresh = begin(run.plan.tree)
+
+    restore_snapshot(fresh, snapshot)
+    start_all(fresh)
+
+    assert fresh.maps["m"].undone == [1]
+    unharmed = begin(run.plan.tree)
+    snapshot["maps"] = {"m": [0, 1, 1, 0, 1, [], ["zero"]]}
+    restore_snapshot(unharmed, snapshot)
+    start_all(unharmed)
+    assert unharmed.maps["m"].undone == []
+
+
+def test_group_that_is_to_be_cancelled_is_so_after_a_continuation_too() -> None:
+    run = begin(tree_of(group("g", "late"), task("late"), task("a", parent_id="g")))
+    start_all(run)
+    by_hand.cancel(run, "g", {}, NOW)
+    settle(run, "a", CANCELLED)
+    fresh = begin(run.plan.tree)
+    snapshot = take_snapshot(run)
+
+    restore_snapshot(fresh, snapshot)
+
+    assert [*fresh.to_cancel] == ["g"]
+    start_all(fresh)
+    settle(fresh, "late")
+    start_all(fresh)
+    assert statuses(fresh)["g"] == "cancelled"
 
 
 def test_wait_in_the_snapshot_of_an_old_engine_is_read_again() -> None:
