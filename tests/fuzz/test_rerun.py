@@ -7,8 +7,10 @@ don't. What a rerun of the first gives under the second must be what an undistur
 import asyncio
 import os
 import random
+import re
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -96,16 +98,26 @@ def _mended(end: Any) -> Any:
     return end
 
 
-def executed(
-    case: LanguageCase, plan: Plan, seed: object, **more: Any
-) -> tuple[TreeRun, Counter[str]]:
-    """Run a case in memory; gives the run and what was executed how often, by unit."""
+@dataclass
+class Ran:
+    """A tree that ran: what it knows in the end, and what was executed how often."""
+
+    run: TreeRun
+    times: Counter[str]
+    """Of its own units; `inside` are those in sub-trees, by path."""
+    inside: Counter[str]
+    trees: dict[str, TreeRun]
+
+
+def executed(case: LanguageCase, plan: Plan, seed: object, **more: Any) -> Ran:
+    """Run a case in memory."""
     executions = Executions()
     trace = Trace(inputs=executions)
     script = script_of(case, random.Random(f"{case.seed} {seed}") if seed == FIRST else AtOnce())
     run = asyncio.run(simulate_run(plan, script, trace=trace, **more))
-    own = {path: n for path, n in executions.times.items() if "/" not in path}
-    return run, Counter({unit: n for unit, n in own.items() if "~" not in unit})
+    times = {path: n for path, n in executions.times.items() if "~" not in path}
+    own = Counter({path: n for path, n in times.items() if "/" not in path})
+    return Ran(run, own, Counter(times) - own, trace.runs)
 
 
 def shape(run: TreeRun) -> Any:
@@ -120,19 +132,37 @@ def shape(run: TreeRun) -> Any:
     return without_times({"status": run.status.value, "outputs": run.outputs, "tasks": entries})
 
 
-def rerun(
-    case: LanguageCase, old: TreeRun, selection: Selection
-) -> tuple[RerunPlan, TreeRun, Counter[str]]:
-    plan = plan_rerun(old, plan_of(old.plan.tree), selection)
-    well = mended(case, old)
-    run, times = executed(well, plan_of(plan.tree), "again", snapshot=plan.snapshot)
-    return plan, run, times
+def rerun(case: LanguageCase, first: Ran, selection: Selection) -> tuple[RerunPlan, Ran]:
+    plan = plan_rerun(first.run, plan_of(first.run.plan.tree), selection)
+    plan_inside(plan, first.trees, "")
+    well = mended(case, first.run)
+    again = executed(well, plan_of(plan.tree), "again", engine=plan.engine_part("tree"))
+    kept = dict.fromkeys(kept_inside(plan, ""))
+    assert not [path for path in again.inside if re.sub(r"\[\d+\]$", "", path) in kept]
+    assert set(again.inside.values()) <= {1}
+    return plan, again
 
 
-def check(case: LanguageCase, old: TreeRun, selection: Selection = Selection()) -> None:  # noqa: B008
-    undisturbed, whole = executed(mended(case, old), plan_of(old.plan.tree), "undisturbed")
+def plan_inside(plan: RerunPlan, trees: dict[str, TreeRun], path: str) -> None:
+    for unit in plan.subtrees:
+        if child := trees.get(f"{path}{unit}"):
+            plan.inside[unit] = plan_rerun(child, child.plan, Selection())
+            plan_inside(plan.inside[unit], trees, f"{path}{unit}/")
 
-    plan, run, times = rerun(case, old, selection)
+
+def kept_inside(plan: RerunPlan, path: str) -> Iterator[str]:
+    for unit, inner in plan.inside.items():
+        yield from (f"{path}{unit}/{task_id}" for task_id in inner.kept)
+        yield from kept_inside(inner, f"{path}{unit}/")
+
+
+def check(case: LanguageCase, first: Ran, selection: Selection = Selection()) -> None:  # noqa: B008
+    old = first.run
+    whole = executed(mended(case, old), plan_of(old.plan.tree), "undisturbed")
+    undisturbed = whole.run
+
+    plan, again = rerun(case, first, selection)
+    run, times = again.run, again.times
 
     if old.plan.tree.on_failure == "cancel":  # else what is in flight at a failure is chance
         assume(undisturbed.status is Status.COMPLETED)
@@ -143,7 +173,7 @@ def check(case: LanguageCase, old: TreeRun, selection: Selection = Selection()) 
         assert run.records[task_id].reused
     for unit in times:
         assert unit.split("[")[0] in plan.runs
-    not_executed = set(whole) - set(times)
+    not_executed = set(whole.times) - set(times)
     for unit in not_executed:
         task_id, _, item = unit.partition("[")
         if task_id in plan.runs:  # an item that had completed
@@ -156,33 +186,33 @@ def check(case: LanguageCase, old: TreeRun, selection: Selection = Selection()) 
 @MANY
 @given(language_cases())
 def test_rerun_of_what_failed_ends_like_an_undisturbed_run(case: LanguageCase) -> None:
-    old, _ = executed(case, plan_of(tree_of(case)), FIRST)
+    first = executed(case, plan_of(tree_of(case)), FIRST)
 
-    check(case, old)
+    check(case, first)
 
 
 @FEWER
 @given(language_cases(), st.floats(0, 600))
 def test_rerun_of_a_cancelled_tree_too(case: LanguageCase, after: float) -> None:
-    old, _ = executed(case, plan_of(tree_of(case)), FIRST, cancel_after=after)
+    first = executed(case, plan_of(tree_of(case)), FIRST, cancel_after=after)
 
-    check(case, old)
+    check(case, first)
 
 
 @FEWER
 @given(language_cases(on_failure="cancel"))
 def test_rerun_of_a_tree_that_gave_up_too(case: LanguageCase) -> None:
-    old, _ = executed(case, plan_of(tree_of(case)), FIRST)
+    first = executed(case, plan_of(tree_of(case)), FIRST)
 
-    check(case, old)
+    check(case, first)
 
 
 @FEWER
 @given(language_cases(on_failure="wait"))
 def test_rerun_of_a_tree_that_is_held_too(case: LanguageCase) -> None:
-    old, _ = executed(case, plan_of(tree_of(case)), FIRST)
+    first = executed(case, plan_of(tree_of(case)), FIRST)
 
-    check(case, old)
+    check(case, first)
 
 
 @FEWER
@@ -191,11 +221,13 @@ def test_what_is_selected_and_what_is_downstream_runs_again_once(
     case: LanguageCase, at: int
 ) -> None:
     well = mended(case)
-    old, _ = executed(well, plan_of(tree_of(case)), "well")
+    first = executed(well, plan_of(tree_of(case)), "well")
+    old = first.run
     tasks = old.plan.tree.tasks
     selected = tasks[at % len(tasks)].id
 
-    plan, run, times = rerun(well, old, Selection(tasks=[selected]))
+    plan, again = rerun(well, first, Selection(tasks=[selected]))
+    run, times = again.run, again.times
 
     assert shape(run) == shape(old)
     assert selected in plan.runs
@@ -211,7 +243,8 @@ def test_only_the_selected_items_of_a_map_run_again(
     case: LanguageCase, data: st.DataObject
 ) -> None:
     well = mended(case)
-    old, _ = executed(well, plan_of(tree_of(case)), "well")
+    first = executed(well, plan_of(tree_of(case)), "well")
+    old = first.run
     maps = [each for each, of in old.maps.items() if of.items and old.completed(each)]
     if not maps or old.counts[Status.FAILED]:  # what failed would run again too
         return
@@ -219,11 +252,12 @@ def test_only_the_selected_items_of_a_map_run_again(
     count = len(old.maps[task_id].items)
     items = data.draw(st.lists(st.integers(0, count - 1), min_size=1, unique=True))
 
-    plan, run, times = rerun(well, old, Selection(items={task_id: items}))
+    plan, again = rerun(well, first, Selection(items={task_id: items}))
+    run, times = again.run, again.times
 
     assert shape(run) == shape(old)
-    again = {*items, *old.maps[task_id].undone}  # those have inputs without a value
-    assert plan.runs[task_id] == f"{len(again)} of its {count} items"
+    wanted = {*items, *old.maps[task_id].undone}  # those have inputs without a value
+    assert plan.runs[task_id] == f"{len(wanted)} of its {count} items"
     if old.tasks[task_id].tree is None:
         own = {unit for unit in times if unit.startswith(f"{task_id}[")}
-        assert own == {f"{task_id}[{at}]" for at in again.difference(old.maps[task_id].undone)}
+        assert own == {f"{task_id}[{at}]" for at in wanted.difference(old.maps[task_id].undone)}

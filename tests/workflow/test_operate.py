@@ -333,3 +333,27 @@ async def test_ended_tree_is_started_anew_only_if_asked(server: EmbeddedServer) 
         await ended(second)
         assert not second.attached
     assert times(first) == {"a": 2}
+
+
+async def test_failed_sub_tree_keeps_what_had_completed_in_it(server: EmbeddedServer) -> None:
+    BROKEN["s/deep/y"] = BROKEN["each[1]/y"] = True
+    deep = {"id": "deep", "tree": tree(task("x"), task("y", "x"))}
+    document = tree(
+        {"id": "s", "tree": tree(task("z"), deep)},
+        {"id": "each", "for_each": [1, 2], "tree": tree(task("x"), task("y", "x"))},
+        task("after", "s", "each"),
+    )
+    async with worker_env(server.client, act) as trees:
+        handle = await trees.start(document)
+        assert (await ended(handle)).status is Status.FAILED
+        BROKEN.clear()
+        plan = await handle.plan_rerun(failed=True)
+        again = await handle.rerun(failed=True)
+        assert (await ended(again)).status is Status.COMPLETED
+
+        assert plan.inside["s"].kept == ("z",)
+        assert plan.inside["s"].inside["deep"].kept == ("x",)
+        assert times(again) == {"s/deep/y": 1, "each[1]/y": 1, "after": 1}
+        inner = await trees.get(f"{again.id}/s/deep").status()
+        assert inner.tasks["x"].reused
+        assert inner.rerun_of == f"{handle.id}/s/deep"

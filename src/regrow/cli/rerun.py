@@ -17,6 +17,7 @@ from regrow.client.tree_handle import started_document
 from regrow.core.loading import load
 from regrow.core.models import TaskTree
 from regrow.core.rerun import RerunPlan
+from regrow.core.wire import split_unit
 
 
 def rerun(
@@ -120,12 +121,28 @@ def _plan_lines(tree_id: str, plan: RerunPlan) -> Iterator[str]:
     derived = len(plan.tree.tasks) - len(plan.kept) - len(plan.runs)
     rest = f", {derived:,} follow from the others" if derived else ""
     yield f"a rerun of {tree_id}: {len(plan.kept):,} kept, {len(plan.runs):,} run{rest}"
-    width = max(len(task.id) for task in plan.tree.tasks)
+    rows = list(_rows(plan, ""))
+    width = max(len(path) for _, path, _ in rows)
+    for glyph, path, why in rows:
+        yield f"  {glyph} {path:{width}}  {why}"
+
+
+def _rows(plan: RerunPlan, above: str) -> Iterator[tuple[str, str, str]]:
+    """Give each task with its path, what is inside of sub-trees after the task that runs them."""
     kept = dict.fromkeys(plan.kept, "kept")
     for task in plan.tree.tasks:
         glyph = "✔" if task.id in kept else "▶" if task.id in plan.runs else "·"
         why = kept.get(task.id) or plan.runs.get(task.id, "as the others end")
-        yield f"  {glyph} {task.id:{width}}  {why}"
+        yield glyph, f"{above}{task.id}", why
+        for unit, inner in plan.inside.items():
+            if split_unit(unit)[0] == task.id:
+                yield from _rows(inner, f"{above}{unit}/")
+
+
+def _plan_json(plan: RerunPlan) -> dict[str, Any]:
+    inside = {unit: _plan_json(inner) for unit, inner in plan.inside.items()}
+    own = {"kept": list(plan.kept), "runs": dict(plan.runs)}
+    return {**own, "inside": inside} if inside else own
 
 
 COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {"rerun": rerun}

@@ -1,9 +1,13 @@
 """Commands about trees: check, run, start, follow, look, stop."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from google.protobuf.json_format import ParseError
+from temporalio.client import WorkflowHistory
 
 from regrow.activities.catalogue import make_registry
 from regrow.cli import options as opt
@@ -14,11 +18,13 @@ from regrow.cli.follow import follow_to_end, print_json
 from regrow.cli.lists import print_list
 from regrow.cli.session import Session, Target, session
 from regrow.cli.view import tree_lines
-from regrow.client import Document, TreeHandle, TreeSummary, read_document
+from regrow.client import Document, Fold, TreeHandle, TreeSummary, read_document
 from regrow.core.durations import parse_duration
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree
+from regrow.core.result import TreeResult
+from regrow.core.wire import WORKFLOW_TYPE
 from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
@@ -142,27 +148,68 @@ def watch(
 
 
 def show(
-    workflow_id: opt.TreeId,
+    workflow_id: Annotated[
+        str | None,
+        typer.Option("-w", "--workflow-id", help="The tree's id, which is its workflow id."),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="Show everything about one task.")
+    ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read a downloaded history instead of asking a server, or - for standard input;"
+            " repeatable, for a tree of several runs, the first one first.",
+        ),
     ] = None,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
-) -> Work:
-    """Show how a tree stands now, read from its history; needs no worker."""
+) -> Work | ExitCode:
+    """Show how a tree stands now, read from its history; needs no worker, or not even a server.
+
+    Example: temporal workflow show -w nightly-7 -o json | regrow show --history -
+    """
+    if history:
+        fold = _fold_of(history, workflow_id)
+        return ExitCode.INVALID if fold is None else _show(fold, fold.result(), task, output)
+    if workflow_id is None:
+        say("error: say which tree: -w ID, or --history FILE")
+        return ExitCode.INVALID
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        return await _show(client.get(workflow_id), task, output)
+        handle = client.get(workflow_id)
+        fold = handle.new_fold()
+        return _show(fold, await handle.status(fold), task, output)
 
     return work()
 
 
-async def _show(handle: TreeHandle, task: str | None, output: opt.Output) -> ExitCode:
-    fold = handle.new_fold()
-    result = await handle.status(fold)
+def _fold_of(files: Sequence[str], tree_id: str | None) -> Fold | None:
+    """Read downloaded histories; what is wrong has been printed when there is no fold."""
+    fold: Fold | None = None
+    for file in files:
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text()
+            events = WorkflowHistory.from_json("", text).events
+            start = events[0].workflow_execution_started_event_attributes if events else None
+            if start is None or start.workflow_type.name != WORKFLOW_TYPE:
+                say(f"error: {file}: this is no history of a tree, or not its beginning")
+                return None
+            fold = fold or Fold(tree_id or start.workflow_id or Path(file).stem)
+            fold.feed(events)
+        except (ValueError, ParseError) as error:
+            say(f"error: {file}: this is no history as JSON: {error}")
+            return None
+    if fold is not None:
+        fold.finish()
+    return fold
+
+
+def _show(fold: Fold, result: TreeResult, task: str | None, output: opt.Output) -> ExitCode:
     if task is not None:
         if task not in result.tasks:
             say(f"error: the tree has no task '{task}'; its tasks: {', '.join(result.tasks)}")

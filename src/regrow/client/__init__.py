@@ -12,7 +12,7 @@ from regrow.client.errors import (
     TreeTerminated,
 )
 from regrow.client.explain import Explanation, UnknownTask
-from regrow.client.fold import Change, Fold
+from regrow.client.fold import Change, Fold, fold
 from regrow.client.rerun import RerunError
 from regrow.client.schedules import (
     ScheduleExists,
@@ -49,5 +49,6 @@ __all__ = [
     "TreeSummary",
     "TreeTerminated",
     "UnknownTask",
+    "fold",
     "read_document",
 ]

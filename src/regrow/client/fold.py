@@ -96,6 +96,24 @@ class Change:
     task: TaskResult | None = None
 
 
+def fold(
+    tree_id: str,
+    events: Iterable[HistoryEvent],
+    converter: DataConverter = DataConverter.default,
+) -> TreeResult:
+    """Give a tree as far as its history goes; asks no server.
+
+    The events may come from a file: `temporal workflow show -w ID -o json > history.json`, then
+    `WorkflowHistory.from_json(ID, text).events`. Of a tree that continued as new, give the events
+    of all its runs, one after the other; of the last run alone, some results may be left out.
+    Raises `InvalidTree` for a document that is none.
+    """
+    reader = Fold(tree_id, converter)
+    reader.feed(events)
+    reader.finish()
+    return reader.result()
+
+
 @dataclass(slots=True)
 class _Turn:
     """What one workflow task was told and what it did, as far as history shows."""
@@ -242,6 +260,7 @@ class Fold:
         earlier = self.run
         self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
         self.run.rerun_of = rerun_of(self._engine)
+        self.run.seeds = self._engine.get("seeds", {})
         self._scheduled, self._timers, self._attempts = {}, {}, {}
         self._open, self._born = {}, {}
         self._is_fresh, self._was_cancelled = True, False

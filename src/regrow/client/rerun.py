@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from regrow.client.errors import TreeConflict, TreeError
+from regrow.client.errors import TreeConflict, TreeError, TreeNotFound
 from regrow.client.fold import Fold
 from regrow.client.submission import Submitted, bytes_of, checked_tree, prepare
 from regrow.core import limits
@@ -18,13 +18,14 @@ from regrow.core.models import TaskTree
 from regrow.core.rerun import RerunPlan, RerunRefused, Selection, plan_rerun
 from regrow.core.resolve import Description, resolve
 from regrow.core.simulate import everything_known
-from regrow.core.wire import ENGINE_KEY, MEMO_RERUN_OF, RERUN_KEY, WORKFLOW_TYPE
+from regrow.core.wire import ENGINE_KEY, MEMO_RERUN_OF, WORKFLOW_TYPE
 
 if TYPE_CHECKING:
     from regrow.client.tree_handle import TreeHandle
 
 _NUMBER: Final = re.compile(r"\.r[1-9][0-9]*$")
 _TRIES: Final = 20
+_MOST_SUBTREES: Final = 100
 
 
 class RerunError(TreeError):
@@ -59,9 +60,28 @@ async def plan(tree: "TreeHandle", changes: Changes) -> RerunPlan:
     wanted = _new_tree(fold.run.plan.tree, changes)
     plan_of_it = resolve(wanted, _description(fold, wanted))
     try:
-        return plan_rerun(fold.run, plan_of_it, changes.selection)
+        planned = plan_rerun(fold.run, plan_of_it, changes.selection)
     except RerunRefused as refusal:
         raise RerunError(str(refusal)) from None
+    await _plan_inside(tree, planned)
+    return planned
+
+
+async def _plan_inside(tree: "TreeHandle", planned: RerunPlan) -> None:
+    """Find out what sub-trees that did not complete can keep."""
+    for unit in planned.subtrees[:_MOST_SUBTREES]:
+        child = type(tree)(tree.client, f"{tree.id}/{unit}")
+        fold = child.new_fold()
+        try:
+            await child.status(fold)
+        except TreeNotFound:
+            continue
+        if fold.run is None or fold.ended is None:
+            continue
+        inner = plan_rerun(fold.run, fold.run.plan, Selection())
+        await _plan_inside(child, inner)
+        if inner.kept or inner.inside:
+            planned.inside[unit] = inner
 
 
 async def rerun(
@@ -71,7 +91,7 @@ async def rerun(
     planned = await plan(tree, changes)
     about = await tree.workflow_handle.describe()
     submission = prepare(planned.tree)
-    document = {**submission.document, ENGINE_KEY: _engine(tree.id, planned)}
+    document = {**submission.document, ENGINE_KEY: planned.engine_part(tree.id)}
     _check_size(document)
     async for candidate in _ids(tree.client, tree.id, new_id):
         try:
@@ -113,10 +133,6 @@ def _description(fold: Fold, tree: TaskTree) -> Description:
             name: each for name, each in assumed.unknown.items() if name not in then.executors
         },
     )
-
-
-def _engine(tree_id: str, planned: RerunPlan) -> dict[str, Any]:
-    return {RERUN_KEY: {"of": tree_id}, "snapshot": planned.snapshot}
 
 
 def _check_size(document: Mapping[str, Any]) -> None:

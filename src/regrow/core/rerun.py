@@ -6,11 +6,12 @@ nothing further up runs again. All else runs; what needs no worker is decided an
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from regrow.core.graph import enclosing_groups
+from regrow.core.hashing import document_hash
 from regrow.core.mapping import MapRun
 from regrow.core.models import Json, Policy, Task, TaskId, TaskTree
 from regrow.core.problems import suggestion
@@ -24,7 +25,15 @@ from regrow.core.references import (
 from regrow.core.resolve import Plan
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import take_snapshot
-from regrow.core.wire import AGGREGATE_RESULTS, GROUP, Status, split_unit
+from regrow.core.wire import (
+    AGGREGATE_RESULTS,
+    GROUP,
+    RERUN_KEY,
+    TREE,
+    Status,
+    item_unit,
+    split_unit,
+)
 
 SELECTED: Final = "selected"
 ITEMS: Final = "some of its items"
@@ -73,6 +82,19 @@ class RerunPlan:
     runs: Mapping[TaskId, str]
     """Why each of the others runs."""
     snapshot: dict[str, Any]
+    subtrees: tuple[str, ...] = ()
+    """The units that ran trees which did not complete; what those keep is planned one by one."""
+    inside: dict[str, "RerunPlan"] = field(default_factory=dict[str, "RerunPlan"])
+    """What sub-trees keep, by unit."""
+
+    def engine_part(self, of: str) -> dict[str, Any]:
+        """Give what the new run begins with, beside its document; `of` is the tree it repairs."""
+        part: dict[str, Any] = {RERUN_KEY: {"of": of}, "snapshot": self.snapshot}
+        seeds = {
+            unit: {"document": document_hash(plan.tree), **plan.engine_part(f"{of}/{unit}")}
+            for unit, plan in self.inside.items()
+        }
+        return {**part, "seeds": seeds} if seeds else part
 
 
 def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
@@ -96,24 +118,45 @@ def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
     }
     fresh.restored_maps = {task_id: mapping.as_json() for task_id, mapping in mended.items()}
     snapshot = take_snapshot(fresh, spare=True)
+    selected = [item_unit(*each) for each in _each_item(selection)]
+    subtrees = [unit for unit in _subtrees(plan, runs, behind, mended) if unit not in selected]
     runs |= _item_reasons(mended, snapshot.get("ended_maps", {}))
-    return RerunPlan(plan.tree, tuple(kept), runs, snapshot)
+    return RerunPlan(plan.tree, tuple(kept), runs, snapshot, tuple(subtrees))
+
+
+def _subtrees(
+    plan: Plan,
+    runs: Mapping[TaskId, str],
+    behind: Mapping[TaskId, object],
+    mended: Mapping[TaskId, MapRun],
+) -> Iterator[str]:
+    """Give the sub-trees that are given what they were given before, and so may keep something."""
+    for task_id, reason in runs.items():
+        if reason not in _MENDABLE or task_id in behind or plan.natives.get(task_id) != TREE:
+            continue
+        if task_id in mended:
+            yield from (item_unit(task_id, index) for index in mended[task_id].again)
+        else:
+            yield task_id
 
 
 def _check(old: TreeRun, plan: Plan, selection: Selection) -> None:
     known = {task.id: task for task in plan.tree.tasks}
-    items = selection.items or {}
-    for task_id in (*selection.tasks, *items):
+    for task_id in (*selection.tasks, *(selection.items or ())):
         if task_id not in known:
             raise RerunRefused(f"the tree has no task '{task_id}'{suggestion(task_id, known)}")
-    for task_id, indices in items.items():
+    for task_id, index in _each_item(selection):
         mapping = old.maps.get(task_id)
         if mapping is None:
             raise RerunRefused(f"'{task_id}' is no map that has run")
         last = len(mapping.items) - 1
-        for index in indices:
-            if not 0 <= index <= last:
-                raise RerunRefused(f"'{task_id}' has the items 0 to {last}, not {index}")
+        if not 0 <= index <= last:
+            raise RerunRefused(f"'{task_id}' has the items 0 to {last}, not {index}")
+
+
+def _each_item(selection: Selection) -> Iterator[tuple[TaskId, int]]:
+    for task_id, indices in (selection.items or {}).items():
+        yield from ((task_id, index) for index in indices)
 
 
 def _kept(old: TreeRun, plan: Plan, runs: Mapping[TaskId, str]) -> Iterator[TaskId]:

@@ -83,6 +83,8 @@ class TreeRun:
         """What somebody asked to cancel and has not ended yet."""
         self.rerun_of: str | None = None
         """The tree that this one repairs."""
+        self.seeds: Mapping[str, Mapping[str, Any]] = {}
+        """What a rerun lets sub-trees keep, by unit."""
         self.paused: dict[str, Json] | None = None
         """Who paused the tree, why and when; nothing starts until it is resumed."""
         self.closed: Because | None = None

@@ -54,6 +54,8 @@ class Trace:
     """What every executor was given."""
     changes: list[tuple[str, Status]] = field(default_factory=list[tuple[str, Status]])
     """Every change of a task's status, in order."""
+    runs: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What every tree knew in the end, by its path: a `TreeRun` each, the whole one at ""."""
 
 
 Script = Mapping[str, Act | Sequence[Act] | Callable[..., Any]]

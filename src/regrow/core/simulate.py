@@ -76,16 +76,15 @@ async def simulate_run(  # noqa: PLR0913 - all keywords but the first two
     tree_id: str = "tree",
     cancel_after: float | None = None,
     trace: Trace | None = None,
-    snapshot: dict[str, Any] | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> TreeRun:
     """Like `simulate`, with everything that the run knows in the end.
 
-    `snapshot` is what it begins with: that of a continuation, or of a rerun.
+    `engine` is what it begins with beside its document: that of a continuation, or of a rerun.
     """
     simulation = _Simulation(script, trace or Trace())
     root = _Tree(simulation, plan, everything_known(plan.tree), tree_id)
-    if snapshot is not None:
-        restore_snapshot(root.run, snapshot)
+    root.resume(engine or {})
     if cancel_after is not None:
         simulation.at(cancel_after, root.cancel)
     await simulation.run(root)
@@ -152,6 +151,13 @@ class _Tree:
         status = self.run.records[task_id].status
         self._simulation.trace.changes.append((f"{self._path}{task_id}", status))
 
+    def resume(self, engine: Mapping[str, Any]) -> None:
+        """Begin where an earlier run had come, or a rerun lets it."""
+        self._simulation.trace.runs[self._path.removesuffix("/")] = self.run
+        self.run.seeds = engine.get("seeds", {})
+        if snapshot := engine.get("snapshot"):
+            restore_snapshot(self.run, snapshot)
+
     def cancel(self) -> None:
         """Cancel the tree as a person would."""
         self.run.cancel("", self._simulation.now)
@@ -184,12 +190,14 @@ class _Tree:
     def _begin_subtree(self, start: Start) -> None:
         tree = cast("TaskTree", self.run.tasks[start.task_id].tree)
         user_id = self.run.plan.tree.user_id
-        document = child_document(tree, start.inputs, user_id, self._description)
-        del document[ENGINE_KEY]
+        seed = self.run.seeds.get(start.unit)
+        document = child_document(tree, start.inputs, user_id, self._description, seed)
+        engine = document.pop(ENGINE_KEY)
         child_id = f"{self.run.tree_id}/{start.unit}"
         path = f"{self._path}{start.unit}/"
         plan = resolve(load(document), self._description)
         child = _Tree(self._simulation, plan, self._description, child_id, path)
+        child.resume(engine)
         child.on_end = lambda result: self._end(start.unit, _child_end(start.unit, result))
         self._running[start.unit] = child
         self._simulation.follow(child)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from regrow.core.hashing import document_hash
+from regrow.core.loading import load
 from regrow.core.models import Json, TaskTree
 from regrow.core.outcome import Outcome, failed, short_error
 from regrow.core.resolve import Description, executor_ids
@@ -11,9 +13,16 @@ from regrow.core.wire import ENGINE_KEY, ErrorType, Status
 
 
 def child_document(
-    tree: TaskTree, inputs: Mapping[str, Json], user_id: str | None, description: Description
+    tree: TaskTree,
+    inputs: Mapping[str, Json],
+    user_id: str | None,
+    description: Description,
+    seed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Give the argument of the child workflow: its document, and what is known of executors."""
+    """Give the argument of the child workflow: its document, and what is known of executors.
+
+    `seed` is what a rerun lets it keep, if it is given the very document that it was given before.
+    """
     ids = executor_ids(tree)
     executors, unknown = description.executors, description.unknown
     known = Description(
@@ -26,7 +35,10 @@ def child_document(
         document["inputs"] = {**tree.inputs, **inputs}
     if user_id is not None:
         document["user_id"] = user_id
-    return {**document, ENGINE_KEY: {"description": known.model_dump(mode="json")}}
+    engine: dict[str, Any] = {"description": known.model_dump(mode="json")}
+    if seed is not None and seed["document"] == document_hash(load(document)):
+        engine |= {key: value for key, value in seed.items() if key != "document"}
+    return {**document, ENGINE_KEY: engine}
 
 
 def subtree_outcome(unit: str, result: Mapping[str, Any]) -> Outcome:

@@ -55,7 +55,8 @@ def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
     if start.kind is Kind.ACTIVITY:
         return start.inputs
     tree = cast("TaskTree", run.tasks[start.task_id].tree)
-    return child_document(tree, start.inputs, run.plan.tree.user_id, description)
+    seed = run.seeds.get(start.unit)
+    return child_document(tree, start.inputs, run.plan.tree.user_id, description, seed)
 
 
 def answer_outcome(payload: Payload | None, converter: PayloadConverter) -> Outcome:

@@ -145,6 +145,7 @@ class TaskTreeWorkflow(Updates):
         options = WorkOptions(plan, self._run.tree_id)
         self._work = Running(options, self._wake_up, lets_begin=self._is_paced)
         self._run.rerun_of = rerun_of(self._engine)
+        self._run.seeds = self._engine.get("seeds", {})
         if snapshot := self._engine.pop("snapshot", None):
             _restore(self._run, snapshot)
             for task_id, wait in self._run.waits.items():

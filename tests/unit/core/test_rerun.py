@@ -27,6 +27,7 @@ from regrow.core.outcome import Because, Outcome, completed
 from regrow.core.rerun import RerunPlan, RerunRefused, Selection, plan_rerun
 from regrow.core.run import TreeRun
 from regrow.core.script import Trace, returns
+from regrow.core.script import fails as script_fails
 from regrow.core.simulate import simulate_run
 from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import Status
@@ -389,7 +390,7 @@ async def test_rerun_is_simulated_from_its_plan() -> None:
     trace = Trace()
 
     run = await simulate_run(
-        plan_of(plan.tree), {"b": returns(2)}, snapshot=plan.snapshot, trace=trace
+        plan_of(plan.tree), {"b": returns(2)}, engine=plan.engine_part("old"), trace=trace
     )
 
     assert run.status is Status.COMPLETED
@@ -400,3 +401,51 @@ def test_engine_says_which_tree_is_repaired() -> None:
     assert rerun_of({"rerun": {"of": "old"}}) == "old"
     assert rerun_of({}) is None
     assert rerun_of({"rerun": 5}) is None
+
+
+def test_sub_tree_that_failed_keeps_what_had_completed_in_it() -> None:
+    inner = (task("x"), task("y", "x"))
+    whole = (subtree("s", *inner), subtree("m", *inner))
+    whole[1]["for_each"] = [1, 2]
+    old = ran(*whole, wrong=("s", "m[1]"))
+    plan = planned(old)
+    assert plan.subtrees == ("s", "m[1]")
+    child = ran(*inner, wrong=("y",))
+
+    plan.inside["s"] = planned(child)
+    part = plan.engine_part("old")
+
+    assert part["seeds"]["s"]["rerun"] == {"of": "old/s"}
+    assert [*part["seeds"]["s"]["snapshot"]["ended"]] == ["x"]
+
+
+def test_selected_item_that_is_a_tree_runs_as_a_whole() -> None:
+    whole = subtree("m", task("x"))
+    whole["for_each"] = [1, 2, 3]
+    old = ran(whole, wrong=("m[1]",))
+
+    plan = planned(old, selection=Selection(items={"m": [0, 1]}))
+
+    assert plan.runs["m"] == "2 of its 3 items"
+    assert plan.subtrees == ()
+
+
+async def test_sub_tree_keeps_something_only_if_it_is_given_what_it_was_given() -> None:
+    inner = (task("x"), task("y", "x"))
+    tree = tree_of(subtree("s", *inner, name="inner", inputs={"n": 1}))
+    first = Trace()
+    old = await simulate_run(plan_of(tree), {"s/y": script_fails("no")}, trace=first)
+    plan = plan_rerun(old, plan_of(tree), THE_REST)
+    child = first.runs["s"]
+    plan.inside["s"] = plan_rerun(child, child.plan, THE_REST)
+
+    again = Trace()
+    run = await simulate_run(plan_of(tree), {}, engine=plan.engine_part("tree"), trace=again)
+    assert run.status is Status.COMPLETED
+    assert [*again.inputs] == ["s/y"]
+
+    part = plan.engine_part("tree")
+    part["seeds"]["s"]["document"] = "another"
+    whole = Trace()
+    await simulate_run(plan_of(tree), {}, engine=part, trace=whole)
+    assert [*whole.inputs] == ["s/x", "s/y"]
