@@ -34,6 +34,7 @@ VARYING: Final = (
     (r"\b\d+(\.\d+)?(ms|s)\b", "<span>"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
     (r" --address \S+", ""),
+    (r"(?m)^no worker has .*\n", ""),  # on a machine that is busy
     (r" +\n", "\n"),
 )
 
@@ -178,7 +179,6 @@ def test_every_update_and_every_field_is_in_the_table() -> None:
     ]  # fmt: skip
     for name, example in rows:
         given = json.loads(example)
-        assert list(given) == [*sorted(given, key=[*REQUESTS[name].model_fields].index)] or given
         assert given.keys() == REQUESTS[name].model_fields.keys()
         REQUESTS[name].model_validate(given)
     used = set(re.findall(r"update execute .*--name (\w+)", PAGE))

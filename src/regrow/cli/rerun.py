@@ -111,7 +111,7 @@ async def _inputs(
 
 def _show_plan(tree_id: str, plan: RerunPlan, output: opt.Output) -> None:
     if output is not opt.Output.TEXT:
-        print_one({"rerun_of": tree_id, "kept": list(plan.kept), "runs": dict(plan.runs)}, output)
+        print_one({"rerun_of": tree_id, **_plan_json(plan)}, output)
         return
     for line in _plan_lines(tree_id, plan):
         typer.echo(line)

@@ -192,18 +192,18 @@ def _fold_of(files: Sequence[str], tree_id: str | None) -> Fold | None:
     """Read downloaded histories; what is wrong has been printed when there is no fold."""
     fold: Fold | None = None
     for file in files:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
         try:
-            text = sys.stdin.read() if file == "-" else Path(file).read_text()
             events = WorkflowHistory.from_json("", text).events
-            start = events[0].workflow_execution_started_event_attributes if events else None
-            if start is None or start.workflow_type.name != WORKFLOW_TYPE:
-                say(f"error: {file}: this is no history of a tree, or not its beginning")
-                return None
-            fold = fold or Fold(tree_id or start.workflow_id or Path(file).stem)
-            fold.feed(events)
         except (ValueError, ParseError) as error:
             say(f"error: {file}: this is no history as JSON: {error}")
             return None
+        start = events[0].workflow_execution_started_event_attributes if events else None
+        if start is None or start.workflow_type.name != WORKFLOW_TYPE:
+            say(f"error: {file}: this is no history of a tree, or not its beginning")
+            return None
+        fold = fold or Fold(tree_id or start.workflow_id or Path(file).stem)
+        fold.feed(events)
     if fold is not None:
         fold.finish()
     return fold
