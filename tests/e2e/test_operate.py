@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.e2e.command import COMMAND, Shell, answers, free_port, interrupt, wait_until
+from tests.e2e.command import Shell, answers, free_port, interrupt, wait_until
 
 from regrow import TreeClient
 from regrow.core.requests import REQUESTS
@@ -185,49 +185,91 @@ def test_every_update_and_every_field_is_in_the_table() -> None:
     assert used == {name for name, _ in rows} - {"send_event"}
 
 
-# --- what watching costs
+# --- besides what the page types
 
 CHAIN: Final[list[dict[str, Any]]] = [
     {"id": f"t{n}", "executor": "noop", "dependencies": [f"t{n - 1}"] if n else []}
     for n in range(14)
 ]
+HELD: Final = {
+    "name": "held",
+    "on_failure": "wait",
+    "tasks": [{"id": "a", "executor": "fail"}, {"id": "b", "executor": "fail"}],
+}
 
 
-def test_watching_a_tree_of_14_tasks_adds_no_events_to_its_history(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     port = free_port()
-    shell = Shell(tmp_path, TEMPORAL_ADDRESS=f"127.0.0.1:{port}")
-    tree = shell.write("chain.json", {"name": "chain", "tasks": CHAIN})
-    serve = ("--port", str(port), "--ui-port", str(free_port()), "--executors", shell.executors)
-    with shell.running("dev", *serve) as server:
+    made = Shell(tmp_path_factory.mktemp("watching"), TEMPORAL_ADDRESS=f"127.0.0.1:{port}")
+    made.write("chain.json", {"name": "chain", "tasks": CHAIN})
+    made.write("held.json", HELD)
+    serve = ("--port", str(port), "--ui-port", str(free_port()), "--executors", made.executors)
+    with made.running("dev", *serve) as server:
         wait_until(lambda: answers(port))
-        assert shell.run("run", tree, "-w", "warm-up").returncode == 0
-        shell.run("start", tree, "-w", "unwatched")
-        _wait_for_end(port, "unwatched")
-        watched = [*COMMAND, "watch", "-w", "watched"]
-        shell.run("start", tree, "-w", "watched")
-        with shell.running(*watched[3:]) as first, shell.running(*watched[3:]) as second:
-            for _ in range(3):
-                shell.run("show", "-w", "watched")
-            seen = [watcher.communicate(timeout=PATIENCE)[1] for watcher in (first, second)]
-        counts = [asyncio.run(events(port, tree_id)) for tree_id in ("unwatched", "watched")]
+        assert made.run("run", "chain.json").returncode == 0
+        yield made
         interrupt(server)
 
+
+def test_watching_a_tree_of_14_tasks_adds_no_events_to_its_history(shell: Shell) -> None:
+    shell.run("start", "chain.json", "-w", "unwatched")
+    wait_until(lambda: asyncio.run(has_ended(shell, "unwatched")))
+    shell.run("start", "chain.json", "-w", "watched")
+    watch = ("watch", "-w", "watched")
+    with shell.running(*watch) as first, shell.running(*watch) as second:
+        for _ in range(3):
+            shell.run("show", "-w", "watched")
+        seen = [watcher.communicate(timeout=PATIENCE)[1] for watcher in (first, second)]
+
+    counts = [asyncio.run(events(shell, tree_id)) for tree_id in ("unwatched", "watched")]
     assert all("t13 completed" in text for text in seen)
     assert counts[0] == counts[1]
-    assert f"{counts[0]} events" in PAGE
+    assert f"has {counts[0]} events in its history" in PAGE
 
 
-def _wait_for_end(port: int, tree_id: str) -> None:
-    wait_until(lambda: asyncio.run(has_ended(port, tree_id)))
+def test_a_watch_says_once_how_a_held_tree_goes_on(shell: Shell) -> None:
+    shell.run("start", "held.json", "-w", "held")
+
+    seen = shell.run("watch", "-w", "held", "--timeout", "5s")
+
+    assert seen.returncode == 5
+    assert seen.stderr.count("it is held; go on: regrow retry -w held") == 1
+    assert "held until what failed is retried or skipped" in shell.run("show", "-w", "held").stdout
 
 
-async def has_ended(port: int, tree_id: str) -> bool:
-    client = await TreeClient.connect(address=f"127.0.0.1:{port}")
+def test_a_request_that_no_worker_answers_says_so_and_ends_with_ctrl_c(shell: Shell) -> None:
+    shell.run("start", "chain.json", "-w", "alone", "-t", "nobody")
+
+    with shell.running("pause", "-w", "alone") as pause:
+        assert pause.stderr
+        hint = pause.stderr.readline()
+        _, rest = interrupt(pause)
+
+    assert hint.startswith("no worker has answered yet; is one running")
+    assert (pause.returncode, rest) == (130, "interrupted\n")
+
+
+def test_a_program_reads_the_plan_and_the_new_id_on_one_line(shell: Shell) -> None:
+    assert shell.run("run", "chain.json", "-w", "chain").returncode == 0
+
+    planned = shell.run("rerun", "-w", "chain", "--from", "t13", "--plan", "-o", "jsonl")
+    started = shell.run("rerun", "-w", "chain", "--from", "t13", "-o", "jsonl")
+
+    [line] = planned.stdout.splitlines()
+    kept = [f"t{n}" for n in range(13)]
+    assert json.loads(line) == {"rerun_of": "chain", "kept": kept, "runs": {"t13": "selected"}}
+    [line] = started.stdout.splitlines()
+    assert json.loads(line) == {"tree_id": "chain.r1", "rerun_of": "chain"}
+
+
+async def has_ended(shell: Shell, tree_id: str) -> bool:
+    client = await TreeClient.connect(address=shell.env["TEMPORAL_ADDRESS"])
     about = await client.get(tree_id).workflow_handle.describe()
     return about.close_time is not None
 
 
-async def events(port: int, tree_id: str) -> int:
+async def events(shell: Shell, tree_id: str) -> int:
     """Give how many events a tree has in its history, as the server counts."""
-    client = await TreeClient.connect(address=f"127.0.0.1:{port}")
+    client = await TreeClient.connect(address=shell.env["TEMPORAL_ADDRESS"])
     return (await client.get(tree_id).workflow_handle.describe()).history_length

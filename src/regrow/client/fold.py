@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.converter import DataConverter
@@ -31,6 +31,7 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
+from regrow.client.attempts import Attempt
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
@@ -67,6 +68,7 @@ _BETWEEN_TURNS: Final = (
     EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
     *_ENDS,
 )
+_RESET: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 _AT_ONCE, _SOON, _LAST = range(3)
 _NEWS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: _AT_ONCE,
@@ -88,12 +90,19 @@ _NEWS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A task, or the whole tree if `task_id` is None, has a new status."""
+    """A task, or the whole tree if `task_id` is None, has a new status.
+
+    With an `attempt` the status is the same: another attempt follows one that failed (`is_retry`),
+    or the executor says how far it is. What is inside a sub-tree has its path before it:
+    `features/clean`, or `each[3]/clean` in an item of a map.
+    """
 
     task_id: TaskId | None
     status: Status
     at: datetime
     task: TaskResult | None = None
+    attempt: Attempt | None = None
+    is_retry: bool = False
 
 
 def fold(
@@ -167,6 +176,8 @@ class Fold:
         self._final: TreeResult | None = None
         self._unstarted = Status.PENDING
         """How the tasks stand as long as there is no run."""
+        self._known_until: str | None = None
+        """The run up to whose own events nothing is new, once the tree has been reset."""
 
     def feed(self, events: Iterable[HistoryEvent]) -> list[Change]:
         """Take in events; gives what they changed.
@@ -184,6 +195,22 @@ class Fold:
         self._tell(_Turn(self._now, self._news))
         self._news = []
         return list(self._task_changes(self._now))
+
+    def begin_again(self, run_id: str) -> None:
+        """Read a tree that was reset, from its first run on, up to the one that took its place.
+
+        There it is told what the reset took back, and from there on what is new. The end of the run
+        whose place is taken must not have been read.
+        """
+        self.run = None
+        self._known_until = run_id
+
+    @property
+    def activities(self) -> list[str]:
+        """Units of work that workers have to do: tasks, items, and what undoes them."""
+        if self.run is None or self.ended is not None:
+            return []
+        return [unit for unit in self._open if not self.run.plan.is_subtree(unit)]
 
     def _take(self, event: HistoryEvent) -> Iterable[Change]:
         at = event.event_time.ToDatetime(tzinfo=UTC)
@@ -304,6 +331,14 @@ class Fold:
     def _on_workflow_task_completed(self, event: HistoryEvent, at: datetime) -> None:
         del event, at
         self._turn, self._news = _Turn(self._now, self._news), []
+
+    def _on_workflow_task_failed(self, event: HistoryEvent, at: datetime) -> None:
+        """The events before a reset are copied from the run that it took the place of."""
+        del at
+        failed = event.workflow_task_failed_event_attributes
+        if failed.cause == _RESET and failed.new_run_id == self._known_until:
+            self._known_until = None
+            self._changed.extend(self._shown)
 
     @property
     def _this_turn(self) -> _Turn:
@@ -637,18 +672,20 @@ class Fold:
         )
 
     def _task_changes(self, at: datetime) -> Iterable[Change]:
-        while self._changed:
+        if self._known_until is not None:
+            self._changed.clear()
+        while self._changed and self.run is not None:
             task_id = self._changed.popleft()
-            record: Record = cast("TreeRun", self.run).records[task_id]
+            record: Record = self.run.records[task_id]
             if self._shown.get(task_id, Status.PENDING) is not record.status:
                 self._shown[task_id] = record.status
-                entry = TaskResult.model_validate(task_entry(cast("TreeRun", self.run), task_id))
+                entry = TaskResult.model_validate(task_entry(self.run, task_id))
                 yield Change(task_id, record.status, record.finished_at or at, entry)
 
     def _tree_changes(self, event: HistoryEvent, at: datetime) -> Iterable[Change]:
         first = event.workflow_execution_started_event_attributes
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-            if not first.continued_execution_run_id:
+            if not first.continued_execution_run_id and self._known_until is None:
                 yield Change(None, Status.IN_PROGRESS, at)
         elif self.ended is not None:
             if self._unstarted is Status.CANCELLED:

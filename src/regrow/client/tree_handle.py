@@ -4,20 +4,19 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
+    WorkflowExecutionStatus,
     WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
 )
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.client.errors import (
@@ -31,6 +30,7 @@ from regrow.client.explain import Explanation, explain
 from regrow.client.fold import Change, Fold
 from regrow.client.rerun import Changes, lineage, plan, rerun
 from regrow.client.submission import Submitted
+from regrow.client.watching import Seen, first_event, follow, read
 from regrow.core.loading import without_engine
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.requests import RequestRefused
@@ -47,7 +47,6 @@ from regrow.core.wire import (
     ErrorType,
 )
 
-_FIRST_PAGE: Final = 1
 _AT_ONCE: Final = 5
 """Updates under way for one tree. A server lets ten through for each run, and at the eleventh it
 drops those that are under way as well, so the limit is better not met."""
@@ -91,19 +90,37 @@ class TreeHandle:
         `InvalidTree` for a document that the worker refused.
         """
         try:
-            # The handle of the start is the one on which the time-skipping test server skips time.
-            raw = await (self._started or self.workflow_handle).result()
+            raw = await self._raw_result()
         except WorkflowFailureError as failure:
             raise await self._ended_badly(failure.cause) from None
         except RPCError as error:
             raise self._translated(error) from error
         return await self._complete(TreeResult.model_validate(raw))
 
+    async def _raw_result(self) -> Any:
+        """Wait for the result of the run there is, or of the one that takes its place by a reset."""
+        # The handle of the start is the one on which the time-skipping test server skips time.
+        handle = self._started or self.workflow_handle
+        while True:
+            try:
+                return await handle.result()
+            except WorkflowFailureError as failure:
+                if not isinstance(failure.cause, TerminatedError) or await self._is_terminated():
+                    raise
+            handle = self.workflow_handle
+
+    async def _is_terminated(self) -> bool:
+        status = (await self.workflow_handle.describe()).status
+        return status is WorkflowExecutionStatus.TERMINATED
+
     async def status(self, fold: Fold | None = None) -> TreeResult:
         """Give the tree as it stands, read from its history; needs no worker."""
         fold = fold or self.new_fold()
-        async for _ in self._changes(fold, wait=False):
-            pass
+        try:
+            async for _ in read(self.client, Seen(fold), wait=False):
+                pass
+        except RPCError as error:
+            raise self._translated(error) from error
         fold.finish()
         if fold.lacks is not None:
             earlier = TreeHandle(self.client, fold.lacks)
@@ -116,13 +133,20 @@ class TreeHandle:
         await self.status(fold)
         return fold
 
-    async def watch(self) -> AsyncIterator[Change]:
+    async def watch(self, *, inside: bool = False) -> AsyncGenerator[Change]:
         """Give every change so far and then each as it happens, until the tree has ended.
 
-        Reads the history; costs no events and needs no worker.
+        Of tasks that run for more than about two seconds also each attempt after the first, and
+        how far their executors say they are (`Change.attempt`). With `inside` the tasks of
+        sub-trees too, under their paths, as long as no more than 20 sub-trees run at once: of what
+        begins beyond that only its task is seen. Each tree's changes are in order, those inside a
+        sub-tree between the start and the end of its task. A tree that is reset is followed on:
+        what the reset takes back is a change. Reads; costs no events and needs no worker.
         """
-        async for change in self.follow(self.new_fold()):
-            yield change
+        seen = Seen(self.new_fold())
+        async with contextlib.aclosing(self.follow(seen, inside=inside)) as changes:
+            async for change in changes:
+                yield change
 
     def new_fold(self) -> Fold:
         """Give a fold that reads this tree's history."""
@@ -282,42 +306,14 @@ class TreeHandle:
         except RPCError:
             return False
 
-    async def follow(self, fold: Fold) -> AsyncIterator[Change]:
-        """Like `watch`, into a fold of the caller's, who so sees the whole state at any time."""
-        async for change in self._changes(fold, wait=True):
-            yield change
-
-    async def _changes(self, fold: Fold, *, wait: bool) -> AsyncIterator[Change]:
+    async def follow(self, seen: Seen, *, inside: bool = False) -> AsyncGenerator[Change]:
+        """Like `watch`, into what the caller sees, who so knows the whole state at any time."""
         try:
-            runs = deque(await self._runs())
-            while runs:
-                async for page in self._pages(runs.popleft(), wait=wait):
-                    for change in fold.feed(page):
-                        yield change
-                if not runs and fold.next_run_id is not None:
-                    runs.append(fold.next_run_id)
+            async with contextlib.aclosing(follow(self.client, seen, inside=inside)) as changes:
+                async for change in changes:
+                    yield change
         except RPCError as error:
             raise self._translated(error) from error
-
-    async def _runs(self) -> list[str]:
-        """Find the runs of which each continued the one before, up to the current one.
-
-        Found backwards, since a reset makes another run take the place of the latest.
-        """
-        run_id: str | None = (await self.workflow_handle.describe()).run_id
-        runs: list[str] = []
-        while run_id:
-            runs.append(run_id)
-            first = await first_event(self.client, self.id, run_id)
-            run_id = first.workflow_execution_started_event_attributes.continued_execution_run_id
-        return runs[::-1]
-
-    async def _pages(self, run_id: str, *, wait: bool) -> AsyncIterator[Sequence[HistoryEvent]]:
-        handle = self.client.get_workflow_handle(self.id, run_id=run_id)
-        events = handle.fetch_history_events(wait_new_event=wait)
-        while events.current_page is None or events.next_page_token:
-            await events.fetch_next_page()
-            yield events.current_page or ()
 
     async def _complete(self, result: TreeResult) -> TreeResult:
         """Fill in what was left out for its size, from history."""
@@ -346,12 +342,6 @@ class TreeHandle:
 def _is_crowded(error: RPCError) -> bool:
     dropped = "update was aborted" in error.message
     return dropped or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
-
-
-async def first_event(client: Client, tree_id: str, run_id: str | None = None) -> HistoryEvent:
-    """Give the event that began a run; the latest one if none is named."""
-    handle = client.get_workflow_handle(tree_id, run_id=run_id)
-    return await anext(aiter(handle.fetch_history_events(page_size=_FIRST_PAGE)))
 
 
 async def started_document(client: Client, tree_id: str) -> Any:

@@ -74,6 +74,7 @@ class TaskTreeWorkflow(Updates):
             self._refusal = error
         self._run: TreeRun | None = None
         self._work: Running | None = None
+        self._description = Description()
         self._is_paced = True
         self._was_cancelled = False
         self._rollover = Rollover(workflow.info().get_current_history_size())
@@ -133,10 +134,10 @@ class TaskTreeWorkflow(Updates):
         if self._tree is None:
             raise self._refusal or AssertionError
         description = self._engine.get("description") or await self._describe(self._tree)
-        described = Description.model_validate(description)
-        plan = resolve(self._tree, described)
+        self._description = Description.model_validate(description)
+        plan = resolve(self._tree, self._description)
         self._engine["description"] = description
-        self._is_paced = described.engine_version >= PACED_ENGINE
+        self._is_paced = self._description.engine_version >= PACED_ENGINE
         self._run = TreeRun(
             plan,
             tree_id=workflow.info().workflow_id,
@@ -187,8 +188,7 @@ class TaskTreeWorkflow(Updates):
     def _start(self, start: Start) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
         run, now = self._tree_run, workflow.now()
-        description = Description.model_validate(self._engine["description"])
-        argument = argument_of(start, run, description)
+        argument = argument_of(start, run, self._description)
         payload = workflow.payload_converter().to_payload(argument)
         size = len(payload.data)
         if refusal := too_large(start, size):
@@ -270,7 +270,7 @@ class TaskTreeWorkflow(Updates):
             self._give_up(events, size)
             return False
         suggested = info.is_continue_as_new_suggested()
-        if self._is_cancelled and events < limits.ROLLOVER_FORCE_EVENTS:
+        if self._is_paced and self._is_cancelled and events < limits.ROLLOVER_FORCE_EVENTS:
             return False  # a fresh run could not end as cancelled
         if not self._rollover.holds(events, size, suggested, workflow.now()):
             return False
@@ -282,9 +282,10 @@ class TaskTreeWorkflow(Updates):
 
     @property
     def _may_hand_over_drained(self) -> bool:
-        """Whether a tree without open tasks goes on for long: held for people, or being undone."""
+        """Whether a tree without open tasks goes on for long: it waits for people, or is undone."""
         run = self._tree_run
-        return self._is_paced and (run.is_held or (run.outputs is not None and not run.is_finished))
+        waits = run.is_held or run.paused is not None
+        return self._is_paced and (waits or (run.outputs is not None and not run.is_finished))
 
     @property
     def _is_cancelled(self) -> bool:
