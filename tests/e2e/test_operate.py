@@ -164,11 +164,9 @@ def _the_python_of_the_page_works(terminal: Terminal) -> None:
     code, output = terminal.type(Step("python script.py", ""))
 
     assert code == 0, output
-    assert output.splitlines()[:2] == [
-        "('shops', 'sales', 'total') {'weather': 'it failed', 'save': \"the input 'batch' has"
-        " changed\", 'report': \"after 'weather'\"}",
-        "completed ['nightly-7', 'nightly-7.r1', 'nightly-7.r2']",
-    ]
+    planned, ended = output.splitlines()
+    assert planned.startswith("('shops', 'sales', 'total') {'weather': 'it failed', 'save': ")
+    assert ended == "completed ['nightly-7', 'nightly-7.r1', 'nightly-7.r2']"
 
 
 def test_every_update_and_every_field_is_in_the_table() -> None:

@@ -8,8 +8,11 @@ many.
 """
 
 import asyncio
+import itertools
 import os
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -19,18 +22,27 @@ from hypothesis import Phase, assume, given, settings
 from tests.fuzz.oracle import Approved, Rejected, Scripted, without_times
 from tests.fuzz.strategies import LanguageCase, language_cases
 from tests.fuzz.test_random_trees_on_temporal import SCRIPTS, TRACES, Probe, answering
-from tests.fuzz.test_rerun import FIRST, SLOW, Executions, executed, plan_of, tree_of
+from tests.fuzz.test_rerun import (
+    FIRST,
+    SLOW,
+    Executions,
+    Ran,
+    executed,
+    kept_inside,
+    plan_of,
+    tree_of,
+)
 
 from regrow import Status, Trace
 from regrow.client import TreeClient, TreeFailed, TreeHandle
+from regrow.core.rerun import RerunPlan
 from regrow.core.result import TaskResult, TreeResult
 from regrow.core.run import TreeRun
 from regrow.embedded import EmbeddedServer
 from regrow.testing import assert_replays, worker_env
 
-COUNT: Final = 500 if os.environ.get("REGROW_LONG") else 50
-SPARE: Final = COUNT // 10
-"""More are drawn, since where chance decides what a map has run some cannot be mended."""
+LONG: Final = bool(os.environ.get("REGROW_LONG"))
+COUNT: Final = 500 if LONG else 50
 AT_ONCE: Final = 8
 
 
@@ -51,19 +63,25 @@ class Ended:
 # --- cases
 
 
-def mended(case: LanguageCase, old: TreeRun) -> LanguageCase | None:
+def mended(case: LanguageCase, first: Ran) -> LanguageCase:
     """The same case, in which nothing fails any more.
 
-    What failed inside a sub-tree that completed nevertheless would have to stay as it was; there is
-    no case then.
+    What failed inside a sub-tree that completed nevertheless would have to stay as it was; such
+    cases are left out.
     """
     script: dict[str, Any] = {path: _sound(end) for path, end in case.script.items()}
-    for path, end in case.script.items():
-        task_id = _top(path)
-        kept = old.completed(task_id) or task_id in old.maps
-        if "/" in path and kept and script[path] != end:
-            return None
+    changed = [path for path, end in case.script.items() if script[path] != end]
+    assume(not any(_is_inside_what_is_kept(path, first) for path in changed))
     return replace(case, script=script)
+
+
+def _is_inside_what_is_kept(path: str, first: Ran) -> bool:
+    above = path.split("/")[:-1]
+    for depth, unit in enumerate(above):
+        run, task_id = first.trees.get("/".join(above[:depth])), _top(unit)
+        if run is not None and (run.completed(task_id) or task_id in run.maps):
+            return True
+    return False
 
 
 def _sound(end: Any) -> Any:
@@ -80,22 +98,21 @@ def _top(path: str) -> str:
 
 
 @pytest.fixture
-def cases() -> list[LanguageCase]:
-    """Cases in which something fails and can be mended."""
-    found: list[LanguageCase] = []
+def cases() -> list[tuple[LanguageCase, LanguageCase]]:
+    """Cases in which something fails, each with the same one mended."""
+    found: list[tuple[LanguageCase, LanguageCase]] = []
 
     @settings(
-        max_examples=COUNT + SPARE,
+        max_examples=COUNT,
         phases=[Phase.generate],
         database=None,
         suppress_health_check=SLOW,
     )
     @given(language_cases())
     def draw(case: LanguageCase) -> None:
-        old, _ = executed(case, plan_of(tree_of(case)), FIRST)
-        assume(old.counts[Status.FAILED])
-        assume(mended(case, old) is not None)
-        found.append(case)
+        first = executed(case, plan_of(tree_of(case)), FIRST)
+        assume(first.run.counts[Status.FAILED])
+        found.append((case, mended(case, first)))
 
     draw()
     return found
@@ -153,42 +170,44 @@ def _shape(task: TaskResult) -> dict[str, Any]:
     }
 
 
-async def is_checked(trees: TreeClient, case: LanguageCase) -> bool:
+async def check(trees: TreeClient, case: LanguageCase, well: LanguageCase) -> None:
     """Run a case, mend and rerun it, and hold that against an undisturbed run."""
-    first = await run_of(trees, case)
+    first, whole = await asyncio.gather(run_of(trees, case), run_of(trees, well))
     old = await state_of(first.handle)
-    well = mended(case, old)
-    if well is None:
-        return False
-    undisturbed = asyncio.create_task(run_of(trees, well))
+
     plan = await first.handle.plan_rerun(failed=True)
-    handle = await first.handle.rerun(failed=True, id=prepared(well))
-    again, whole = await end_of(trees, handle), await undisturbed
+    again = await end_of(trees, await first.handle.rerun(failed=True, id=prepared(well)))
 
     assert shape(again.result) == shape(whole.result), case
     assert set(again.times.values()) <= {1}, case
-    check_kept(old, again, plan.kept)
-    check_not_executed(old, again, whole, plan.runs)
+    check_kept(old, again, plan)
+    check_not_executed(old, again, whole, plan)
     await check_history(again)
-    return True
 
 
-def check_kept(old: TreeRun, again: Ended, kept: tuple[str, ...]) -> None:
+def check_kept(old: TreeRun, again: Ended, plan: RerunPlan) -> None:
     """Nothing of what is kept was executed, and its result is the one it had."""
-    executed_at_all = {_top(path) for path in again.times if "~" not in path.split("/")[0]}
-    assert not executed_at_all & set(kept)
-    for task_id in kept:
+    kept = {*plan.kept, *kept_inside(plan, "")}
+    for path in again.times:
+        assert not kept.intersection(_around(path)), path
+    for task_id in plan.kept:
         end, then = again.result.tasks[task_id], old.records[task_id].outcome
         assert end.reused
         assert then
         assert end.result == then.result
 
 
-def check_not_executed(old: TreeRun, again: Ended, whole: Ended, runs: Any) -> None:
+def _around(path: str) -> Iterator[str]:
+    """Give the task that a path leads to and those that it is in, unless it is an undoing."""
+    for around in itertools.accumulate(path.split("/"), "{}/{}".format):
+        yield re.sub(r"\[\d+\]$", "", around)
+
+
+def check_not_executed(old: TreeRun, again: Ended, whole: Ended, plan: RerunPlan) -> None:
     """Whatever wasn't executed, but is in an undisturbed run, had completed."""
     for unit in whole.units.keys() - again.units.keys():
         task_id, _, index = unit.rstrip("]").partition("[")
-        if task_id in runs:
+        if task_id in plan.runs:
             assert index
             assert int(index) not in old.maps[task_id].undone
         else:
@@ -203,16 +222,17 @@ async def check_history(again: Ended) -> None:
     await assert_replays(await again.handle.workflow_handle.fetch_history())
 
 
+@pytest.mark.timeout(900 if LONG else 120)
 async def test_reruns_of_random_trees_end_like_undisturbed_ones(
-    server: EmbeddedServer, cases: list[LanguageCase]
+    server: EmbeddedServer, cases: list[tuple[LanguageCase, LanguageCase]]
 ) -> None:
     limit = asyncio.Semaphore(AT_ONCE)
     async with worker_env(server.client, Probe) as trees:
 
-        async def one(case: LanguageCase) -> bool:
+        async def one(case: LanguageCase, well: LanguageCase) -> None:
             async with limit:
-                return await is_checked(trees, case)
+                await check(trees, case, well)
 
-        checked = await asyncio.gather(*map(one, cases))
-
-    assert sum(checked) >= COUNT
+        async with asyncio.TaskGroup() as group:
+            for each in cases:
+                group.create_task(one(*each))

@@ -14,7 +14,11 @@ from regrow.client import TreeCancelled, TreeClient, TreeFailed, TreeHandle
 from regrow.core.problems import InvalidTree
 
 Document = dict[str, Any] | list[Any]
-Steer = Callable[[TreeHandle], Awaitable[None]]
+Steer = Callable[[TreeHandle], Awaitable[TreeHandle | None]]
+"""What people do to a tree; gives another one if that is to be recorded."""
+
+MENDED: dict[str, bool] = {}
+"""The trees, by id, in which nothing fails any more."""
 
 
 @executor_register()
@@ -47,7 +51,15 @@ async def fail_odd(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"half": inputs["n"] // 2}
 
 
-EXECUTORS: Final = (give, fail, fail_odd, fail_twice, linger)
+@executor_register()
+async def fail_until_mended(inputs: dict[str, Any], context: TaskContext) -> Any:
+    root = context.idempotency_key.partition("/")[0]
+    if inputs.get("breaks", True) and root not in MENDED:
+        return {"status": "failed", "error": "it broke", "error_type": "broken"}
+    return inputs.get("value")
+
+
+EXECUTORS: Final = (give, fail, fail_odd, fail_twice, fail_until_mended, linger)
 
 
 def task(id: str, executor: str = "give", *after: Any, **fields: Any) -> dict[str, Any]:
@@ -270,6 +282,63 @@ async def cancel_soon(handle: TreeHandle) -> None:
             return
 
 
+async def pause_and_resume(handle: TreeHandle) -> None:
+    await until(handle, "slow", "in_progress")
+    await handle.pause("lunch", by="ann")
+    await handle.approve("ask", by="ann")
+    await until(handle, "slow", "completed")
+    await handle.resume(by="ann")
+
+
+async def cancel_some(handle: TreeHandle) -> None:
+    """Cancel what has not begun, what waits, what runs, and what is in a group or a map."""
+    await until(handle, "slow", "in_progress")
+    for task_id in ("later", "ask", "slow", "group", "items"):
+        await handle.cancel_task(task_id, "not needed", by="ann")
+
+
+async def retry_all(handle: TreeHandle) -> None:
+    for task_id in ("bad", "inside", "each"):
+        await until(handle, task_id, "failed")
+    MENDED[handle.id] = True
+    await handle.retry_task("bad", by="ann")
+    await handle.retry_task(by="ann")
+
+
+async def skip_some(handle: TreeHandle) -> None:
+    await until(handle, "bad", "failed")
+    await until(handle, "worse", "failed")
+    await handle.skip_task("later", "not needed", by="ann", result=None)
+    await handle.skip_task("ask", by="ann")
+    await handle.skip_task("worse", by="ann")
+    await handle.skip_task("bad", by="ann", result={"n": 7})
+
+
+async def mend_and_rerun(handle: TreeHandle) -> TreeHandle:
+    with contextlib.suppress(TreeFailed):
+        await handle.result()
+    MENDED[f"{handle.id}.r1"] = True
+    return await handle.rerun(failed=True)
+
+
+async def rerun_and_look_inside(handle: TreeHandle) -> TreeHandle:
+    again = await mend_and_rerun(handle)
+    await again.result()
+    return TreeHandle(handle.client, f"{again.id}/sub")
+
+
+async def act_over_and_over(handle: TreeHandle) -> None:
+    """Do by hand what a continuation has to carry on."""
+    await until(handle, "each", "failed")
+    await handle.skip_task("worse", by="ann", result="by hand")
+    await handle.pause("lunch", by="ann")
+    MENDED[handle.id] = True
+    await handle.retry_task("each", by="ann")
+    for at in range(20):
+        await handle.send_event(f"e{at}")
+    await handle.resume(by="ann")
+
+
 STEERED: Final[dict[str, tuple[Document, Steer]]] = {
     "an_approval_is_given": (
         tree(
@@ -330,6 +399,94 @@ STEERED: Final[dict[str, tuple[Document, Steer]]] = {
         ),
         cancel_soon,
     ),
+    "a_tree_is_paused_and_resumed": (
+        tree(
+            task("slow", "linger", inputs={"seconds": 1}),
+            {"id": "ask", "executor": "approval"},
+            task("after", "give", "slow"),
+            task("yes", "give", "ask"),
+        ),
+        pause_and_resume,
+    ),
+    "tasks_are_cancelled_by_hand": (
+        tree(
+            task("slow", "linger"),
+            task("after", "give", "slow"),
+            task("anyway", "give", optional("slow"), compensate=undo("anyway")),
+            {"id": "ask", "executor": "approval", "inputs": {"timeout": "1h"}},
+            task("later", "give", "ask"),
+            {"id": "group"},
+            task("member", "linger", parent_id="group"),
+            task("waits", "give", "ask", parent_id="group"),
+            task("items", "linger", for_each=[1, 2, 3], max_in_flight=2),
+        ),
+        cancel_some,
+    ),
+    "failed_tasks_are_retried_by_hand": (
+        tree(
+            task("bad", "fail_until_mended", inputs={"value": 1}),
+            task("after", "give", {"id": "bad", "into": "value"}),
+            {"id": "group"},
+            task("inside", "fail_until_mended", parent_id="group"),
+            task(
+                "each",
+                "fail_until_mended",
+                for_each=[0, 1, 2],
+                inputs={"breaks": "${{ item == `1` }}", "value": "${{ item }}"},
+                max_in_flight=1,
+            ),
+            task("end", "give", "after", "group", "each"),
+            on_failure="wait",
+        ),
+        retry_all,
+    ),
+    "tasks_are_skipped_by_hand": (
+        tree(
+            task("bad", "fail"),
+            task("after", "give", {"id": "bad", "into": "value"}),
+            task("worse", "fail"),
+            task("never", "give", "worse"),
+            {"id": "ask", "executor": "approval"},
+            task("later", "give", "ask"),
+            task("end", "give", "later"),
+            on_failure="wait",
+        ),
+        skip_some,
+    ),
+    "a_rerun_keeps_what_completed": (
+        tree(
+            task("a", inputs={"value": 1}),
+            task("b", "give", "a", inputs={"value": "${{ tasks.a.result }}"}),
+            task("undone", compensate=undo("undone")),
+            task("c", "fail_until_mended", "b", inputs={"value": 2}),
+            task("d", "give", {"id": "c", "into": "value"}),
+            {"id": "group"},
+            task("x", parent_id="group"),
+            task(
+                "each",
+                "fail_until_mended",
+                for_each=[0, 1, 2],
+                inputs={"breaks": "${{ item == `1` }}", "value": "${{ item }}"},
+                tolerate=1,
+            ),
+            task("more", "fail_until_mended", for_each=[1, 2], max_in_flight=1),
+            {"id": "sub", "tree": tree(task("y"))},
+        ),
+        mend_and_rerun,
+    ),
+    "a_sub_tree_of_a_rerun_keeps_what_completed": (
+        tree(
+            {
+                "id": "sub",
+                "tree": tree(
+                    task("x", inputs={"value": 1}),
+                    task("y", "fail_until_mended", "x", inputs={"value": "${{ tasks.x.result }}"}),
+                    task("z", "give", {"id": "y", "into": "value"}),
+                ),
+            }
+        ),
+        rerun_and_look_inside,
+    ),
 }
 
 CONTINUED: Final[dict[str, Document]] = {
@@ -352,6 +509,24 @@ CONTINUED: Final[dict[str, Document]] = {
         ),
         task("end", "fail", "nap", "ask", "each"),
     ),
+    "undoing_goes_on_in_fresh_runs": tree(
+        *(task(f"t{at}", inputs={"value": at}, compensate=undo(f"t{at}")) for at in range(24)),
+        task("bad", "fail", *(optional(f"t{at}", into=None) for at in range(24))),
+        outputs={"third": "${{ tasks.t3.result }}"},
+    ),
+    "what_people_did_is_carried_on": tree(
+        task(
+            "each",
+            "fail_until_mended",
+            for_each=list(range(24)),
+            inputs={"breaks": "${{ item == `3` }}", "value": "${{ item }}"},
+            tolerate=0,
+            max_in_flight=4,
+        ),
+        task("worse", "fail"),
+        task("end", "give", "worse", {"id": "each", "into": "value"}),
+        on_failure="wait",
+    ),
     "a_long_tree_continues_as_new": tree(
         *(
             task(f"n{at}", "give", *([f"n{at - 1}"] if at else []), inputs={"value": at})
@@ -364,6 +539,9 @@ CONTINUED: Final[dict[str, Document]] = {
 }
 """Recorded on a server that suggests to continue as new after 100 events."""
 
+STEERED_ON: Final[dict[str, Steer]] = {"what_people_did_is_carried_on": act_over_and_over}
+"""What people do to those of them that are not left alone."""
+
 
 async def run_once(
     client: TreeClient, document: Document, id: str, steer: Steer | None
@@ -371,8 +549,8 @@ async def run_once(
     """Run to whatever end; started as a stock tool would, so that bad documents get there."""
     await client.client.start_workflow("TaskTree", document, id=id, task_queue=client.task_queue)
     handle = client.get(id)
-    if steer is not None:
-        await steer(handle)
+    if steer := steer or STEERED_ON.get(id):
+        handle = await steer(handle) or handle
     with contextlib.suppress(InvalidTree, TreeFailed, TreeCancelled):
         await handle.result()
     return handle

@@ -1,8 +1,8 @@
 """Pause, a killed worker, resume, retry, approve and skip, in every order: it always ends well.
 
 Many trees share one worker, a real process that is killed amid them. Each tree sees its acts in an
-order of its own: some of them before the worker dies, one maybe while there is none, the rest after.
-The module is the executors' as well.
+order of its own: some of them before the worker dies, one maybe while there is none, the rest
+after. The module is the executors' as well.
 
 REGROW_LONG=1 takes every order.
 """
@@ -30,7 +30,7 @@ from regrow.testing import assert_replays
 
 Document = dict[str, Any]
 LONG: Final = bool(os.environ.get("REGROW_LONG"))
-SAMPLE: Final = 60
+SAMPLE: Final = 40
 AT_ONCE: Final = 15
 QUEUE: Final = f"orders-{uuid4().hex[:8]}"
 HELD: Final = ("bad", "wrong", "each")
@@ -256,7 +256,9 @@ async def for_each(scenes: list[Scene], do: Callable[[Scene], Awaitable[None]]) 
         async with limit:
             await do(scene)
 
-    await asyncio.gather(*map(one, scenes))
+    async with asyncio.TaskGroup() as group:
+        for scene in scenes:
+            group.create_task(one(scene))
 
 
 # --- the test

@@ -19,6 +19,7 @@ from regrow.cli.lists import print_list
 from regrow.cli.session import Session, Target, session
 from regrow.cli.view import tree_lines
 from regrow.client import Document, Fold, TreeHandle, TreeSummary, read_document
+from regrow.client.watching import Seen
 from regrow.core.durations import parse_duration
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
@@ -132,17 +133,28 @@ def watch(
     workflow_id: opt.TreeId,
     output: opt.OutputOption = opt.Output.TEXT,
     timeout: opt.Timeout = None,
+    inside: Annotated[
+        bool,
+        typer.Option(
+            "--inside/--no-inside", help="Follow the tasks of sub-trees too, of 20 at once."
+        ),
+    ] = True,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work | ExitCode:
-    """Follow a tree from its beginning to its end; exits as `run` does."""
+    """Follow a tree from its beginning to its end; exits as `run` does.
+
+    Whoever comes late sees everything so far first. With -o jsonl every change is a line of JSON.
+
+    Example: regrow watch -w nightly-7
+    """
     if not _is_limit(timeout):
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
-        return await _followed(None, client.get(workflow_id), output, timeout)
+        return await _followed(None, client.get(workflow_id), output, timeout, inside=inside)
 
     return work()
 
@@ -174,7 +186,9 @@ def show(
     """
     if history:
         fold = _fold_of(history, workflow_id)
-        return ExitCode.INVALID if fold is None else _show(fold, fold.result(), task, output)
+        if fold is None:
+            return ExitCode.INVALID
+        return _show(Seen(fold), fold.result(), task, output)
     if workflow_id is None:
         say("error: say which tree: -w ID, or --history FILE")
         return ExitCode.INVALID
@@ -183,7 +197,9 @@ def show(
         client = await Target(address, namespace, profile).connect()
         handle = client.get(workflow_id)
         fold = handle.new_fold()
-        return _show(fold, await handle.status(fold), task, output)
+        result = await handle.status(fold)
+        known = await handle.attempts() if fold.activities else {}
+        return _show(Seen(fold, known), result, task, output)
 
     return work()
 
@@ -209,16 +225,16 @@ def _fold_of(files: Sequence[str], tree_id: str | None) -> Fold | None:
     return fold
 
 
-def _show(fold: Fold, result: TreeResult, task: str | None, output: opt.Output) -> ExitCode:
+def _show(seen: Seen, result: TreeResult, task: str | None, output: opt.Output) -> ExitCode:
     if task is not None:
         if task not in result.tasks:
             say(f"error: the tree has no task '{task}'; its tasks: {', '.join(result.tasks)}")
             return ExitCode.INVALID
         print_json(result.tasks[task].model_dump(mode="json"))
-    elif output is not opt.Output.TEXT or fold.tree is None:
+    elif output is not opt.Output.TEXT or seen.fold.tree is None:
         print_json(result.model_dump(mode="json"))
     else:
-        for line in tree_lines(fold.tree, result, height=_ALL_LINES):
+        for line in tree_lines(seen.fold.tree, result, height=_ALL_LINES, seen=seen):
             typer.echo(line.plain)
     return ExitCode.DONE
 
@@ -363,11 +379,17 @@ def _is_limit(timeout: str | None) -> bool:
 
 
 async def _followed(
-    document: Document | None, handle: TreeHandle, output: opt.Output, timeout: str | None
+    document: Document | None,
+    handle: TreeHandle,
+    output: opt.Output,
+    timeout: str | None,
+    *,
+    inside: bool = True,
 ) -> ExitCode:
     """Follow to the end; a document that the worker refused is shown with its places."""
     try:
-        return await follow_to_end(handle, output, timeout, quiet=output is opt.Output.JSON)
+        quiet = output is opt.Output.JSON
+        return await follow_to_end(handle, output, timeout, quiet=quiet, inside=inside)
     except InvalidTree as error:
         if document is None:
             show_problems(error.problems)

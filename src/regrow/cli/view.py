@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from rich.text import Text
 
-from regrow.client import Change
+from regrow.client import Attempt, Change
+from regrow.client.watching import Seen
 from regrow.core.graph import children_of
 from regrow.core.models import Json, Task, TaskId, TaskTree
 from regrow.core.result import TaskResult, TreeResult
-from regrow.core.wire import Status
+from regrow.core.wire import Status, split_unit
 
 GLYPHS: Final = {
     Status.PENDING: "○",
@@ -45,25 +46,36 @@ _WORDS: Final = {Status.IN_PROGRESS: "started"}
 _COUNTED: Final = {Status.IN_PROGRESS.value: "running"}
 _MOST_NESTING: Final = 6
 _SHORT: Final = 160
+_MINUTE: Final = 60
+_MOST_NAMED: Final = 3
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     task: Task
+    state: TaskResult
     depth: int
+    unit: str
+    """What the line is about: the task, or the sub-tree of one of its items."""
+    attempts: Sequence[Attempt] = ()
 
 
-def tree_lines(tree: TaskTree, result: TreeResult, *, height: int) -> list[Text]:
-    """Give a header and one line per task; a large tree shows what runs and what went wrong."""
-    rows = list(_rows(tree))
+def tree_lines(
+    tree: TaskTree, result: TreeResult, *, height: int, seen: Seen | None = None
+) -> list[Text]:
+    """Give a header and one line per task; a large tree shows what runs and what went wrong.
+
+    Of what is `seen` beside the result: attempts, and the tasks of sub-trees.
+    """
+    rows = list(_rows(tree, result, seen))
     header = _header(tree, result)
     if len(rows) <= height:
-        return [header, *(_task_line(row, result) for row in rows)]
-    telling = [row for row in rows if _is_telling(_task(result, row.task.id))]
+        return [header, *map(_task_line, rows)]
+    telling = [row for row in rows if _is_telling(row.state)]
     shown = telling[:height]
     rest = Text(f"  … {len(rows) - len(shown):,} more tasks", style="dim")
-    return [header, *(_task_line(row, result) for row in shown), rest]
+    return [header, *map(_task_line, shown), rest]
 
 
 def change_line(tree: TaskTree | None, change: Change) -> str:
@@ -78,6 +90,15 @@ def change_line(tree: TaskTree | None, change: Change) -> str:
         return f"{'':{len(clock)}} {glyph} {change.task_id} kept"
     note = _note(change.task, change.at) if change.task and change.status.is_settled else ""
     return f"{clock} {glyph} {change.task_id} {word}{note}"
+
+
+def retry_line(change: Change, attempt: Attempt) -> str:
+    """Give one line for one attempt that follows a failed one."""
+    clock = change.at.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    begins = attempt.next_attempt_at
+    when = f" in {_whole_seconds(begins - change.at)}" if begins else ""
+    why = f": {_one_line(attempt.error)}" if attempt.error else ""
+    return f"{clock} ↻ {attempt.unit} {_which(attempt)}{when}{why}"
 
 
 def summary_line(result: TreeResult) -> str:
@@ -122,15 +143,31 @@ def _undone_lines(result: TreeResult) -> Iterator[str]:
             yield f"  NOT undone: {task_id}: {_one_line(end.error or end.status.value)}"
 
 
-def _rows(tree: TaskTree) -> Iterator[_Row]:
+def _rows(tree: TaskTree, result: TreeResult, seen: Seen | None, depth: int = 0) -> Iterator[_Row]:
     children = children_of(tree.tasks)
     known: Mapping[TaskId, Task] = {task.id: task for task in tree.tasks}
-    rest = [_Row(task, 0) for task in reversed(tree.tasks) if task.parent_id is None]
+    rest = [(task, depth) for task in reversed(tree.tasks) if task.parent_id is None]
     while rest:
-        row = rest.pop()
-        yield row
-        below: Sequence[TaskId] = children.get(row.task.id, ())
-        rest.extend(_Row(known[child], row.depth + 1) for child in reversed(below))
+        task, level = rest.pop()
+        state = _task(result, task.id)
+        attempts = seen.attempts.values() if seen else ()
+        own = [each for each in attempts if split_unit(each.unit)[0] == task.id]
+        yield _Row(task, state, level, task.id, own)
+        if seen and state.status in (Status.IN_PROGRESS, *_UNSOUND):
+            yield from _inner_rows(task, seen, level + 1)
+        below: Sequence[TaskId] = children.get(task.id, ())
+        rest.extend((known[child], level + 1) for child in reversed(below))
+
+
+def _inner_rows(task: Task, seen: Seen, depth: int) -> Iterator[_Row]:
+    """Give the tasks of a task's sub-trees; of a map, each item's below a line for the item."""
+    for unit, inner in seen.inside.items():
+        if split_unit(unit)[0] != task.id or inner.fold.tree is None:
+            continue
+        result, is_item = inner.fold.result(), unit != task.id
+        if is_item:
+            yield _Row(task, TaskResult(status=result.status), depth, unit)
+        yield from _rows(inner.fold.tree, result, inner, depth + is_item)
 
 
 def _header(tree: TaskTree, result: TreeResult) -> Text:
@@ -152,28 +189,29 @@ def _is_held(tree: TaskTree, result: TreeResult) -> bool:
     return open_ and over and bad
 
 
-def _task_line(row: _Row, result: TreeResult) -> Text:
-    task, state = row.task, _task(result, row.task.id)
+def _task_line(row: _Row) -> Text:
+    task, state = row.task, row.state
     style = _STYLES[state.status]
     line = Text("  " * (1 + min(row.depth, _MOST_NESTING)))
     line.append(f"{GLYPHS[state.status]} ", style=style)
-    line.append(task.id, style=style if state.status is not Status.COMPLETED else "")
-    if task.title != task.id:
+    line.append(row.unit, style=style if state.status is not Status.COMPLETED else "")
+    if row.unit == task.id and task.title != task.id:
         line.append(f" · {task.title}", style="dim")
-    if task.executor and task.executor != task.id:
+    if row.unit == task.id and task.executor and task.executor != task.id:
         line.append(f" [{task.executor}]", style="dim")
     line.append(
-        _note(state, datetime.now(UTC)), style="red" if state.status is Status.FAILED else "dim"
+        _note(state, datetime.now(UTC), row.attempts),
+        style="red" if state.status is Status.FAILED else "dim",
     )
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
-def _note(task: TaskResult, now: datetime) -> str:
+def _note(task: TaskResult, now: datetime, attempts: Sequence[Attempt] = ()) -> str:
     """Say what matters of a task: how long it took, what went wrong, what people did to it."""
     if task.reused:
         return "  kept"
-    parts = [*_lasted(task, now), *_went(task), *_undone(task)]
+    parts = [*_lasted(task, now), *_went(task), *_undone(task), *_under_way(attempts)]
     return f"  {' · '.join(parts)}" if parts else ""
 
 
@@ -210,6 +248,64 @@ def _undone(task: TaskResult) -> Iterator[str]:
         yield "undone" if done else f"undoing: {task.compensation.status}"
 
 
+def _under_way(attempts: Sequence[Attempt]) -> Iterator[str]:
+    """Say what only the server knows of what takes its time."""
+    if any(split_unit(each.unit)[1] is not None for each in attempts):
+        yield from _items_under_way(attempts)
+        return
+    for each in attempts:
+        if progress := _progress(each.progress):
+            yield progress
+        if each.attempt > 1:
+            yield f"{_which(each)}{_next(each)}{_last_error(each)}"
+        elif not each.is_running:
+            yield "waits for a worker"
+
+
+def _items_under_way(attempts: Sequence[Attempt]) -> Iterator[str]:
+    again = [each for each in attempts if each.attempt > 1]
+    if again:
+        units = _few([each.unit for each in again])
+        yield f"tried again: {units}{_last_error(again[0])}"
+    waiting = sum(each.attempt == 1 and not each.is_running for each in attempts)
+    if waiting:
+        yield f"{waiting} wait for a worker"
+
+
+def _which(attempt: Attempt) -> str:
+    most = f" of {attempt.maximum_attempts}" if attempt.maximum_attempts else ""
+    return f"attempt {attempt.attempt}{most}"
+
+
+def _next(attempt: Attempt) -> str:
+    at = attempt.next_attempt_at
+    return f", next at {at.astimezone():%H:%M:%S}" if at else ""
+
+
+def _last_error(attempt: Attempt) -> str:
+    return f", last error: {_one_line(attempt.error)}" if attempt.error else ""
+
+
+def _progress(said: Any) -> str:
+    """Put what `TaskContext.progress` sent in words; other heartbeats are for the next attempt."""
+    if not isinstance(said, dict) or "done" not in said:
+        return ""
+    fields = cast("dict[str, Any]", said)
+    total, note = fields.get("total"), fields.get("note")
+    of = f" of {total}" if total is not None else ""
+    return _one_line(f"{fields['done']}{of} {note or ''}")
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _whole_seconds(span: timedelta) -> str:
+    seconds = max(round(span.total_seconds()), 0)
+    return f"{seconds}s" if seconds < _MINUTE else _duration(span)
+
+
 def _reason(task: TaskResult) -> str:
     because = task.because
     if because is None:
@@ -230,10 +326,10 @@ def _duration(span: timedelta) -> str:
     seconds = max(span.total_seconds(), 0)
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if seconds < _MINUTE:
         return f"{seconds:.1f}s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
+    minutes, seconds = divmod(int(seconds), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours}h{minutes:02}m{seconds:02}s" if hours else f"{minutes}m{seconds:02}s"
 
 

@@ -1,5 +1,6 @@
 """The client SDK: start trees, follow them, stop them."""
 
+from regrow.client.attempts import Attempt
 from regrow.client.documents import Document, read_document
 from regrow.client.errors import (
     ServerUnreachable,
@@ -26,6 +27,7 @@ from regrow.client.tree_handle import TreeHandle
 from regrow.core.requests import RequestRefused
 
 __all__ = [
+    "Attempt",
     "Change",
     "Document",
     "Explanation",

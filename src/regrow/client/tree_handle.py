@@ -19,6 +19,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from regrow.client.attempts import Attempt, attempts
 from regrow.client.errors import (
     TreeBusy,
     TreeCancelled,
@@ -98,7 +99,7 @@ class TreeHandle:
         return await self._complete(TreeResult.model_validate(raw))
 
     async def _raw_result(self) -> Any:
-        """Wait for the result of the run there is, or of the one that takes its place by a reset."""
+        """Wait for the result; if the tree is reset, for that of the run that takes its place."""
         # The handle of the start is the one on which the time-skipping test server skips time.
         handle = self._started or self.workflow_handle
         while True:
@@ -264,6 +265,17 @@ class TreeHandle:
         Raises `UnknownTask`.
         """
         return await explain(self, task_id)
+
+    async def attempts(self) -> dict[str, Attempt]:
+        """Say how it stands with what workers have to do just now, by task or item.
+
+        Which attempt it is, why the one before failed, what the executor said last: that is not in
+        history, so it is asked of the server; no worker is needed.
+        """
+        try:
+            return await attempts(self.client, self.workflow_handle)
+        except RPCError as error:
+            raise self._translated(error) from error
 
     async def lineage(self) -> list[str]:
         """Give the ids of the tree and its reruns, oldest first, as far as named by default."""

@@ -89,9 +89,27 @@ def check_retry(run: TreeRun, task_id: TaskId | None) -> bool:
         raise RequestRefused(f"'{task_id}' is completed; a rerun can run it again")
     if record.status is Status.SKIPPED and not _skipped_by_hand(run, task_id):
         raise RequestRefused(f"'{task_id}' did not fail: {_why_skipped(run, task_id)}")
+    if lost := next(
+        filter(lambda each: _may_still_run(run, each), _own_failures(run, task_id)), None
+    ):
+        raise RequestRefused(
+            f"'{lost}' has no heartbeat, so that it may run on although it was cancelled; rerun the"
+            " tree once it has ended"
+        )
     if _items_are_gone(run, task_id):
         raise RequestRefused(f"the results of '{task_id}' are in an earlier run; rerun it instead")
     return True
+
+
+def _may_still_run(run: TreeRun, task_id: TaskId) -> bool:
+    """Tell whether the end of a cancelled activity was not awaited, since nothing would tell of it.
+
+    A server refuses a second activity with its id as long as the first one is open.
+    """
+    record = run.records[task_id]
+    begun = record.status is Status.CANCELLED and record.started_at is not None
+    policy = run.plan.activities.get(task_id)
+    return begun and policy is not None and policy.heartbeat_timeout is None
 
 
 def _items_are_gone(run: TreeRun, task_id: TaskId) -> bool:

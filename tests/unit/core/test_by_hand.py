@@ -387,6 +387,17 @@ def test_what_did_not_fail_is_not_retried(task_id: str, reason: str) -> None:
     assert refused(by_hand.check_retry, run, task_id) == reason
 
 
+@pytest.mark.parametrize("retried", ["a", "g"])
+def test_what_may_still_run_is_not_retried(retried: str) -> None:
+    foreign = task("a", parent_id="g", task_queue="foreign")
+    run = started(group("g"), foreign, task("other"), on_failure="wait")
+    cancel(run, "a")
+    end(run, "a", CANCELLED)
+    start_all(run)
+
+    assert "'a' has no heartbeat" in refused(by_hand.check_retry, run, retried)
+
+
 def test_nothing_is_retried_where_nothing_failed() -> None:
     run = started(task("a"))
 
