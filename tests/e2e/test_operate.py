@@ -33,6 +33,7 @@ VARYING: Final = (
     (r"(?m)^\d\d:\d\d:\d\d\.\d{3}", "<clock>"),
     (r"\b\d+(\.\d+)?(ms|s)\b", "<span>"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
+    (r"(?m)^<clock> ↻ .*\n", ""),  # whether a second attempt is seen coming is a matter of luck
     (r" --address \S+", ""),
     (r"(?m)^no worker has .*\n", ""),  # on a machine that is busy
     (r" +\n", "\n"),

@@ -30,7 +30,7 @@ from regrow.testing import assert_replays
 
 Document = dict[str, Any]
 LONG: Final = bool(os.environ.get("REGROW_LONG"))
-SAMPLE: Final = 40
+SAMPLE: Final = 30
 AT_ONCE: Final = 15
 QUEUE: Final = f"orders-{uuid4().hex[:8]}"
 HELD: Final = ("bad", "wrong", "each")

@@ -146,23 +146,33 @@ def _undone_lines(result: TreeResult) -> Iterator[str]:
 def _rows(tree: TaskTree, result: TreeResult, seen: Seen | None, depth: int = 0) -> Iterator[_Row]:
     children = children_of(tree.tasks)
     known: Mapping[TaskId, Task] = {task.id: task for task in tree.tasks}
+    attempts = _attempts_by_task(seen) if seen else {}
     rest = [(task, depth) for task in reversed(tree.tasks) if task.parent_id is None]
     while rest:
         task, level = rest.pop()
         state = _task(result, task.id)
-        attempts = seen.attempts.values() if seen else ()
-        own = [each for each in attempts if split_unit(each.unit)[0] == task.id]
-        yield _Row(task, state, level, task.id, own)
+        yield _Row(task, state, level, task.id, attempts.get(task.id, ()))
         if seen and state.status in (Status.IN_PROGRESS, *_UNSOUND):
             yield from _inner_rows(task, seen, level + 1)
         below: Sequence[TaskId] = children.get(task.id, ())
         rest.extend((known[child], level + 1) for child in reversed(below))
 
 
+def _attempts_by_task(seen: Seen) -> dict[TaskId, list[Attempt]]:
+    """Sort what is known of attempts by their tasks, without what has ended since it was asked."""
+    found: dict[TaskId, list[Attempt]] = {}
+    for unit in seen.fold.activities if seen.attempts else ():
+        if attempt := seen.attempts.get(unit):
+            found.setdefault(split_unit(unit)[0], []).append(attempt)
+    return found
+
+
 def _inner_rows(task: Task, seen: Seen, depth: int) -> Iterator[_Row]:
     """Give the tasks of a task's sub-trees; of a map, each item's below a line for the item."""
-    for unit, inner in seen.inside.items():
-        if split_unit(unit)[0] != task.id or inner.fold.tree is None:
+    own = [unit for unit in seen.inside if split_unit(unit)[0] == task.id]
+    for unit in sorted(own, key=lambda unit: split_unit(unit)[1] or 0):
+        inner = seen.inside[unit]
+        if inner.fold.tree is None:
             continue
         result, is_item = inner.fold.result(), unit != task.id
         if is_item:

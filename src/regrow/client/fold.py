@@ -178,6 +178,8 @@ class Fold:
         """How the tasks stand as long as there is no run."""
         self._known_until: str | None = None
         """The run up to whose own events nothing is new, once the tree has been reset."""
+        self._is_reset = False
+        """Whether what the reset left of the run has yet to be taken in by a workflow task."""
 
     def feed(self, events: Iterable[HistoryEvent]) -> list[Change]:
         """Take in events; gives what they changed.
@@ -193,7 +195,7 @@ class Fold:
         A worker may decide otherwise, if an answer comes with it.
         """
         self._tell(_Turn(self._now, self._news))
-        self._news = []
+        self._news, self._is_reset = [], False
         return list(self._task_changes(self._now))
 
     def begin_again(self, run_id: str) -> None:
@@ -337,7 +339,7 @@ class Fold:
         del at
         failed = event.workflow_task_failed_event_attributes
         if failed.cause == _RESET and failed.new_run_id == self._known_until:
-            self._known_until = None
+            self._known_until, self._is_reset = None, True
             self._changed.extend(self._shown)
 
     @property
@@ -350,7 +352,7 @@ class Fold:
         turn, self._turn = self._turn, None
         if turn is None or self.run is None:
             return ()
-        turn.is_first, self._is_fresh = self._is_fresh, False
+        turn.is_first, self._is_fresh, self._is_reset = self._is_fresh, False, False
         for step in self._steps(turn):
             step(turn)
         return list(self._task_changes(turn.at))
@@ -674,7 +676,7 @@ class Fold:
     def _task_changes(self, at: datetime) -> Iterable[Change]:
         if self._known_until is not None:
             self._changed.clear()
-        while self._changed and self.run is not None:
+        while self._changed and self.run is not None and not self._is_reset:
             task_id = self._changed.popleft()
             record: Record = self.run.records[task_id]
             if self._shown.get(task_id, Status.PENDING) is not record.status:

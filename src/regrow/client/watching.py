@@ -5,7 +5,6 @@ time. Both only read: whoever watches adds nothing to any history.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -166,10 +165,9 @@ async def follow(client: Client, seen: Seen, *, inside: bool) -> AsyncGenerator[
             yield change
         await reading
     finally:
-        for task in (asking, reading):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        asking.cancel()
+        reading.cancel()
+        await asyncio.wait((asking, reading))
 
 
 class _Watch:
@@ -218,7 +216,7 @@ class _Followed:
         self._first_runs: dict[int, str] = {}
         """By the event that asked for them."""
         self._since: dict[str, float] = {}
-        """When we first saw what runs."""
+        """When what runs began, as far as we know."""
 
     async def read(self, first_run: str | None = None) -> None:
         """Read to the end."""
@@ -311,7 +309,11 @@ class _Followed:
     async def ask(self) -> None:
         """Ask how it stands with what takes its time, if something does."""
         now, seen = time.monotonic(), self._seen
-        self._since = {unit: self._since.get(unit, now) for unit in seen.fold.activities}
+        known = self._since
+        self._since = {
+            unit: known[unit] if unit in known else now - _age(seen.fold, unit)
+            for unit in seen.fold.activities
+        }
         if not any(now - since >= _LONG for since in self._since.values()):
             seen.attempts = {}
             return
@@ -335,6 +337,13 @@ class _Followed:
             )
             if is_retry or said:
                 self._tell([_attempt_change(run, self._path, attempt, is_retry=is_retry)])
+
+
+def _age(fold: Fold, unit: str) -> float:
+    """Tell for how long a task has run when it is first seen; an item of a map counts as new."""
+    task_id, index = split_unit(unit)
+    began = fold.run.records[task_id].started_at if fold.run and index is None else None
+    return max((datetime.now(UTC) - began).total_seconds(), 0) if began else 0
 
 
 def _attempt_change(run: TreeRun, path: str, attempt: Attempt, *, is_retry: bool) -> Change:
