@@ -129,18 +129,26 @@ def statuses(found: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def test_show_tells_attempts_and_progress(served: Trees) -> None:
-    served.run("start", served.tree, "-w", "n")
+    tree = served.write(
+        "long.yaml",
+        "name: long\ntasks:\n"
+        "  - {id: fetch, executor: flaky, retry: {initial_interval: 2m}}\n"
+        "  - {id: load, executor: load, inputs: {rows: 60}}\n",
+    )
+    served.run("start", tree, "-w", "n")
+    seen: list[str] = []
 
-    def shown() -> str:
-        return served.run("show", "-w", "n").stdout
+    def shown() -> bool:
+        seen.append(served.run("show", "-w", "n").stdout)
+        return " of 60 rows" in seen[-1]
 
-    wait_until(lambda: " of 60 rows" in shown())
-    text = served.run("show", "-w", "n").stdout
+    wait_until(shown)
+    served.run("cancel", "-w", "n")
     assert re.search(
         r"◐ fetch .* · attempt 2 of 3, next at \d\d:\d\d:\d\d, last error: no disk \(OSError\)",
-        text,
+        seen[-1],
     )
-    assert re.search(r"◐ load .* · \d of 60 rows", text)
+    assert re.search(r"◐ load .* · \d+ of 60 rows", seen[-1])
 
 
 def test_downloaded_history_is_shown_without_a_server(served: Trees) -> None:

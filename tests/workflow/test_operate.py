@@ -228,7 +228,7 @@ async def test_rerun_repeats_only_what_failed_and_what_depends_on_it(
         whole = await handle.rerun(id=f"{handle.id}-whole")
         assert (await ended(whole)).rerun_of == handle.id
         assert len(times(whole)) == 7
-        with pytest.raises(TreeConflict):
+        with pytest.raises(RerunError, match="there is a tree"):
             await handle.rerun(id=whole.id)
 
 

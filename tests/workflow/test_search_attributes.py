@@ -349,3 +349,18 @@ async def test_trees_from_before_the_server_was_set_up_are_found_by_name() -> No
         await client.start(tree(task("a")))
 
         await eventually(lambda: listed(client, name=name), sorted([old.id, new.id]))
+
+
+async def test_tree_inside_another_is_listed_where_it_is_what_waits(here: TreeClient) -> None:
+    outer, name = tree(), tree()["name"]
+    outer["tasks"] = [{"id": "sub", "tree": tree(asks("ok"), name=name)}]
+    handle = await here.start(outer)
+    inside = here.get(f"{handle.id}/sub")
+
+    await eventually(lambda: listed(here, waiting=True, name=name), [inside.id])
+    assert await listed(here, running=True, name=name) == []
+    await inside.approve("ok")
+
+    await ended(handle)
+    assert await told(inside) == {"Name": name, "Status": "completed"}
+    await eventually(lambda: listed(here, waiting=True, name=name), [])

@@ -73,6 +73,8 @@ def rerun(
             "inputs": await _inputs(handle, document, inputs or ()),
             "document": document,
         }
+        if document is not None:
+            await _say_what_stays(handle, document, asked["inputs"])
         if plan:
             _show_plan(handle.id, await handle.plan_rerun(**asked), output)
             return ExitCode.DONE
@@ -107,6 +109,16 @@ async def _inputs(
         return {}
     tree = document or load(await started_document(handle.client, handle.id))
     return parse_inputs(tree, settings)
+
+
+async def _say_what_stays(
+    handle: TreeHandle, document: TaskTree, settings: Mapping[str, Any]
+) -> None:
+    """Point at inputs that stay as they were, though the file says otherwise."""
+    old = load(await started_document(handle.client, handle.id)).inputs
+    for name, value in document.inputs.items():
+        if name in old and old[name] != value and name not in settings:
+            say(f"note: the input '{name}' stays as it was; --set {name}=… takes another value")
 
 
 def _show_plan(tree_id: str, plan: RerunPlan, output: opt.Output) -> None:

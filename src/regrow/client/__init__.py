@@ -22,6 +22,7 @@ from regrow.client.schedules import (
     TreeSchedule,
     TreeSchedules,
 )
+from regrow.client.setup import NotSetUp, SetupRefused, set_up
 from regrow.client.tree_client import TreeClient, TreeSummary
 from regrow.client.tree_handle import TreeHandle
 from regrow.core.requests import RequestRefused
@@ -32,12 +33,14 @@ __all__ = [
     "Document",
     "Explanation",
     "Fold",
+    "NotSetUp",
     "RequestRefused",
     "RerunError",
     "ScheduleExists",
     "ScheduleNotFound",
     "ScheduleRefused",
     "ServerUnreachable",
+    "SetupRefused",
     "TreeBusy",
     "TreeCancelled",
     "TreeClient",
@@ -53,4 +56,5 @@ __all__ = [
     "UnknownTask",
     "fold",
     "read_document",
+    "set_up",
 ]

@@ -71,7 +71,7 @@ class TreeFilter:
 
     def wants(self, execution: WorkflowExecution, summary: TreeSummary) -> bool:
         """Tell whether a line of the answer is wanted."""
-        whole = not _is_part(execution)
+        whole = not _is_part(execution) or (self.waiting and summary.waits)
         return whole and self._is_called(summary) and self._stands(summary)
 
     def _is_called(self, summary: TreeSummary) -> bool:

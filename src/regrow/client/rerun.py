@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from regrow.client.errors import TreeConflict, TreeError, TreeNotFound
+from regrow.client.errors import TreeError, TreeNotFound
 from regrow.client.fold import Fold
 from regrow.client.submission import Submitted, bytes_of, checked_tree, prepare
 from regrow.core import limits
@@ -106,7 +106,8 @@ async def rerun(
             )
         except WorkflowAlreadyStartedError:
             continue
-    raise TreeConflict(new_id or f"{_root(tree.id)}.r…")
+    taken = new_id or f"{_root(tree.id)}.r…"
+    raise RerunError(f"there is a tree '{taken}' already; use another id")
 
 
 async def lineage(client: Client, tree_id: str) -> list[str]:

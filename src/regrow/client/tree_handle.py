@@ -240,8 +240,8 @@ class TreeHandle:
         With nothing said, everything runs. `failed`: what did not complete and whatever depends on
         it. `from_tasks`: those as well. `items`: those of a map. A task that is written otherwise
         than it was, or that names an input that is changed, runs too. `plan_rerun` tells what would
-        happen. The default id is `<root>.r<n>`. Raises `RerunError`, `InvalidTree`, or
-        `TreeConflict` if the id is taken.
+        happen. The default id is `<root>.r<n>`. Raises `RerunError`, also if the id is taken, and
+        `InvalidTree`.
         """
         changes = Changes(failed, from_tasks, items, inputs, document)
         new_id, started = await rerun(self, changes, id)

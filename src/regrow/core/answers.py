@@ -24,7 +24,8 @@ def check_approval(run: TreeRun, task_id: TaskId, *, approved: bool) -> bool:
         return True
     record = run.records[task_id]
     if not record.status.is_settled:
-        raise RequestRefused(f"'{task_id}' does not wait yet; what it depends on still runs")
+        why = "what it depends on still runs" if run.paused is None else "the tree is paused"
+        raise RequestRefused(f"'{task_id}' does not wait yet; {why}")
     if _said_before(record, approved=approved):
         return False
     raise RequestRefused(f"'{task_id}' no longer waits: it is {record.status.value}")

@@ -16,7 +16,7 @@ MAX_STEPS: Final = 1_000_000
 """What the expressions of one value may take together, a quarter to half of a microsecond each;
 a workflow task that takes two seconds never ends."""
 
-MAX_STEPS_PER_TASK: Final = 1_000_000
+MAX_STEPS_PER_TASK: Final = 250_000
 """After which a workflow task leaves the rest of its decisions to the next."""
 
 MAX_EXPRESSIONS: Final = 256 * KIB

@@ -233,7 +233,11 @@ def read_request(model: type[_Model], value: Any) -> _Model:
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the request"
-        message = f"{where}: {first['msg']}"
-        raise RequestRefused(message) from None
+        raise RequestRefused(_message(model, dict(error.errors()[0]))) from None
+
+
+def _message(model: type[BaseModel], problem: dict[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"])) or "the request"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no field '{where}'; it takes {', '.join(model.model_fields)}"
+    return f"{where}: {problem['msg']}"

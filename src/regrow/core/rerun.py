@@ -101,7 +101,8 @@ def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
     """Compare the tree that is to run with one that ran; raises `RerunRefused`."""
     _check(old, plan, selection)
     followers = _followers(plan)
-    runs = _with_downstream(plan, followers, dict(_reasons(old, plan, selection)))
+    changed = dict(_changed(old, plan))
+    runs = _with_downstream(plan, followers, dict(_reasons(old, plan, selection, changed)))
     fresh = TreeRun(plan, tree_id=old.tree_id)
     kept = dict.fromkeys(_kept(old, plan, runs))
     for task_id in kept:
@@ -111,15 +112,16 @@ def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
     if not selection.everything:
         fresh.events |= old.events
     behind = {follower: True for task_id in runs for follower in followers.get(task_id, ())}
+    whole = {**changed, **behind}
     mended = {
         task_id: _mended(old, task_id, (selection.items or {}).get(task_id, ()))
         for task_id, reason in runs.items()
-        if reason in _MENDABLE and task_id in old.maps and task_id not in behind
+        if reason in _MENDABLE and task_id in old.maps and task_id not in whole
     }
     fresh.restored_maps = {task_id: mapping.as_json() for task_id, mapping in mended.items()}
     snapshot = take_snapshot(fresh, spare=True)
     selected = [item_unit(*each) for each in _each_item(selection)]
-    subtrees = [unit for unit in _subtrees(plan, runs, behind, mended) if unit not in selected]
+    subtrees = [unit for unit in _subtrees(plan, runs, whole, mended) if unit not in selected]
     runs |= _item_reasons(mended, snapshot.get("ended_maps", {}))
     return RerunPlan(plan.tree, tuple(kept), runs, snapshot, tuple(subtrees))
 
@@ -127,12 +129,12 @@ def plan_rerun(old: TreeRun, plan: Plan, selection: Selection) -> RerunPlan:
 def _subtrees(
     plan: Plan,
     runs: Mapping[TaskId, str],
-    behind: Mapping[TaskId, object],
+    whole: Mapping[TaskId, object],
     mended: Mapping[TaskId, MapRun],
 ) -> Iterator[str]:
     """Give the sub-trees that are given what they were given before, and so may keep something."""
     for task_id, reason in runs.items():
-        if reason not in _MENDABLE or task_id in behind or plan.natives.get(task_id) != TREE:
+        if reason not in _MENDABLE or task_id in whole or plan.natives.get(task_id) != TREE:
             continue
         if task_id in mended:
             yield from (item_unit(task_id, index) for index in mended[task_id].again)
@@ -166,21 +168,28 @@ def _kept(old: TreeRun, plan: Plan, runs: Mapping[TaskId, str]) -> Iterator[Task
             yield task.id
 
 
-def _reasons(old: TreeRun, plan: Plan, selection: Selection) -> Iterator[tuple[TaskId, str]]:
-    """Give the tasks that run again for a reason of their own."""
+def _reasons(
+    old: TreeRun, plan: Plan, selection: Selection, changed: Mapping[TaskId, str]
+) -> Iterator[tuple[TaskId, str]]:
+    """Give the tasks that run again for a reason of their own: the first that holds."""
     selected = dict(_selected(plan, selection))
-    items = selection.items or {}
-    before = {task.id: task for task in old.plan.tree.tasks}
-    changed = _changed_inputs(old.plan.tree, plan.tree)
+    items = dict.fromkeys(selection.items or (), ITEMS)
     for task in plan.tree.tasks:
-        reason = (
-            selected.get(task.id)
-            or _difference(before.get(task.id), task, changed)
-            or _unfinished(old, plan, task.id)
-            or (ITEMS if task.id in items else None)
-        )
+        unfinished = _unfinished(old, plan, task.id) if task.id in old.records else None
+        reasons = (selected, {task.id: unfinished}, changed, items)
+        reason = next((found for each in reasons if (found := each.get(task.id))), None)
         if reason:
             yield task.id, reason
+
+
+def _changed(old: TreeRun, plan: Plan) -> Iterator[tuple[TaskId, str]]:
+    """Give the tasks whose result may be another now, as they are written and what they name."""
+    before = {task.id: task for task in old.plan.tree.tasks}
+    inputs = _changed_inputs(old.plan.tree, plan.tree)
+    for task in plan.tree.tasks:
+        difference = _difference(before.get(task.id), task, inputs)
+        if difference:
+            yield task.id, difference
 
 
 def _selected(plan: Plan, selection: Selection) -> Iterator[tuple[TaskId, str]]:

@@ -27,6 +27,7 @@ def child_document(
     executors, unknown = description.executors, description.unknown
     known = Description(
         engine_version=description.engine_version,
+        search_attributes=description.search_attributes,
         executors={name: executors[name] for name in ids if name in executors},
         unknown={name: unknown[name] for name in ids if name in unknown},
     )

@@ -124,6 +124,7 @@ class Updates:
             asked = read_request(REQUESTS[name], request)
             answer = asked.do(run, workflow.now())
         except RequestRefused as refusal:
-            raise ApplicationError(str(refusal), type="RequestRefused") from None
+            kind = "RequestRefused"
+            raise ApplicationError(str(refusal), type=kind, non_retryable=True) from None
         self._wake_up()
         return {"at": moment(workflow.now()), **answer}
