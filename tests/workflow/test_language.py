@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
@@ -24,6 +25,7 @@ async def probe(inputs: Document, context: TaskContext) -> Any:
     """Do what the inputs say, and keep what was seen under the root tree's id."""
     seen = SEEN.setdefault(context.tree_id.partition("/")[0], [])
     seen.append((context.idempotency_key, context.index, context.attempt))
+    await asyncio.sleep(inputs.get("seconds", 0))
     if inputs.get("linger"):
         try:
             await asyncio.sleep(60)
@@ -360,3 +362,27 @@ async def test_cancel_while_undoing_does_not_stop_it(server: EmbeddedServer) -> 
     assert result.status is Status.FAILED
     undone = [result.tasks[task_id].compensation for task_id in ("a", "b")]
     assert [each and each.status for each in undone] == [Status.COMPLETED] * 2
+
+
+async def test_cancel_that_arrives_with_ends_lets_them_stand(server: EmbeddedServer) -> None:
+    """While no worker looks, work ends elsewhere and the tree is cancelled: both arrive at once."""
+    away = f"elsewhere-{uuid4().hex[:8]}"
+    undo = {"executor": "probe", "inputs": {"value": "undone"}}
+    done = task("done", task_queue=away, inputs={"seconds": 1.5}, compensate=undo)
+    each = task("each", task_queue=away, for_each=[1, 2], inputs={"seconds": 1.5, "value": 1})
+    async with worker_env(server.client, probe, task_queue=away):
+        async with worker_env(server.client, probe) as trees:
+            handle = await trees.start(tree(done, each, task("after", "each")))
+            await reached(handle, "each")
+            await asyncio.sleep(0.3)
+        await handle.cancel()
+        await asyncio.sleep(2.5)
+        async with worker_env(server.client, probe, task_queue=trees.task_queue):
+            result = await ended(handle)
+
+    assert result.status is Status.CANCELLED
+    assert result.tasks["done"].status is Status.COMPLETED
+    assert result.tasks["each"].result == [1, 1]
+    assert result.tasks["after"].status is Status.CANCELLED
+    assert result.tasks["done"].compensation
+    assert result.tasks["done"].compensation.status is Status.COMPLETED

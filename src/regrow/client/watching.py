@@ -97,9 +97,9 @@ async def read(
         async for events in _pieces(client, fold.tree_id, seen.run_id, wait=wait):
             if events[0].event_type == _TERMINATED:
                 runs.extend(await _after_reset(client, fold.tree_id, known))
-            if runs and events[0].event_type == _TERMINATED:
-                fold.begin_again(next(run for run in runs if run not in known))
-                break
+                if runs:
+                    fold.begin_again(next(run for run in runs if run not in known))
+                    break
             yield events, fold.feed(events)
         if not runs and fold.next_run_id is not None:
             runs.append(fold.next_run_id)
@@ -299,6 +299,7 @@ class _Followed:
             await asyncio.wait(readings, timeout=_GRACE)
 
     async def _stop(self) -> None:
+        self._watch.places += len(self._children)
         readings = [child.reading for child in self._children.values()]
         for reading in readings:
             reading.cancel()
