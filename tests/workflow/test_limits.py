@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus
 
 from regrow import Status, TreeCancelled, TreeFailed, executor_register
-from regrow.client import TreeHandle
+from regrow.client import TreeClient, TreeHandle
 from regrow.core import limits
 from regrow.core.result import TreeResult
 from regrow.embedded import EmbeddedServer
@@ -165,3 +166,22 @@ async def test_tree_that_is_held_hands_over_too(
 
     assert result.status is Status.FAILED
     assert len(runs) > 1
+
+
+async def test_event_reaches_more_waits_than_one_workflow_task_begins(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [
+        {"id": f"w{at}", "executor": "wait_for_event", "inputs": {"event": "go"}}
+        for at in range(30)
+    ]
+    monkeypatch.setattr(limits, "MAX_WAITS_PER_TASK", 10)
+    trees = TreeClient(server.client, task_queue=f"limits-{uuid4().hex[:8]}")
+    handle = await trees.start(tree(*waits))
+    sending = asyncio.create_task(handle.send_event("go", 7))
+    await asyncio.sleep(0.5)  # the event waits for a worker with the tree
+    async with worker_env(server.client, echo, task_queue=trees.task_queue):
+        await sending
+        result = await ended(handle)
+
+    assert result.counts[Status.COMPLETED] == 30

@@ -35,7 +35,8 @@ class MapRun:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-    attempts: int = 0
+    attempts: int | None = 0
+    """Those of all items; None once those of one aren't known."""
     failures: list[tuple[int, str, str]] = field(default_factory=list[tuple[int, str, str]])
     """The first failed items: index, error, type."""
     undone: list[int] = field(default_factory=list[int])
@@ -92,7 +93,10 @@ class MapRun:
 
     def ended(self, index: int, outcome: Outcome) -> None:
         """Note how an item ended."""
-        self.attempts += outcome.attempts or 0
+        if outcome.attempts is None or self.attempts is None:
+            self.attempts = None
+        else:
+            self.attempts += outcome.attempts
         if outcome.status is Status.COMPLETED:
             self.completed += 1
             self.results[index] = outcome.result

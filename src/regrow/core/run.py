@@ -210,7 +210,10 @@ class TreeRun:
             if not self._may_go_on:  # such as when a gate failed its task, and the tree gave up
                 break
             if self._begun_waits:
-                return self._begun_waits.popleft()
+                start = self._begun_waits.popleft()
+                if self._still_waits(start, now):
+                    return start
+                continue
             room = self.in_flight < self.plan.tree.max_in_flight
             ready = self._frontier.ready(1) if room else []
             if not ready:
@@ -219,6 +222,16 @@ class TreeRun:
             if start is not None:
                 return start
         return self._next_compensation(now)
+
+    def _still_waits(self, start: Start, now: datetime) -> bool:
+        """Tell whether a wait that was decided before is to begin; its event may have come since."""
+        name = cast("Wait", start.wait).event
+        if self.records[start.task_id].status is not Status.PENDING:
+            return False
+        if name is None or name not in self.events:
+            return True
+        self._settle(start.task_id, event_outcome(name, self.events[name]), now)
+        return False
 
     @property
     def _may_go_on(self) -> bool:

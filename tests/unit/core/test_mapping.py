@@ -54,6 +54,15 @@ def answered(result: Any, attempt: int) -> Document:
     return {"status": "completed", "result": result, "attempt": attempt}
 
 
+def test_attempts_of_a_map_are_unknown_once_those_of_an_item_are() -> None:
+    run = begin(tree_of(task("m", for_each=[1, 2])))
+    start_all(run)
+    end(run, "m[0]", Outcome(Status.COMPLETED, 1, attempts=2))
+    end(run, "m[1]", Outcome(Status.FAILED, error="late", error_type="x", attempts=None))
+
+    assert entry_of(run, "m")["attempts"] is None
+
+
 # --- items
 
 

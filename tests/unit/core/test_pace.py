@@ -22,7 +22,7 @@ from tests.unit.core.builders import (
     undone,
 )
 
-from regrow.core import limits
+from regrow.core import by_hand, limits
 from regrow.core.models import TaskTree
 from regrow.core.record import Start
 from regrow.core.run import TreeRun
@@ -182,3 +182,30 @@ def test_compensation_of_a_tree_is_not_begun_while_it_is_tired() -> None:
     run.rest()
     assert [start.unit for start in start_all(run)] == ["a~compensate"]
     assert run.status is Status.IN_PROGRESS
+
+
+def test_wait_that_was_decided_but_has_not_begun_can_be_cancelled() -> None:
+    run = paced(tree_of(*[task(f"t{at}", executor="approval") for at in range(3)]), 150)
+    assert run.next_start(NOW) is None  # tired, with waits in hand
+
+    by_hand.cancel(run, "t0", {}, NOW)
+    run.rest()
+
+    assert [start.unit for start in start_all(run)] == ["t1", "t2"]
+    assert statuses(run) == {"t0": "cancelled", "t1": "in_progress", "t2": "in_progress"}
+
+
+def test_event_that_comes_before_its_wait_has_begun_is_not_lost() -> None:
+    waits = [
+        task(f"t{at}", executor="wait_for_event", inputs={"event": "go" if at < 2 else "late"})
+        for at in range(3)
+    ]
+    run = paced(tree_of(*waits), 150)
+    assert run.next_start(NOW) is None
+
+    run.event("go", 7, NOW)
+    run.rest()
+
+    assert [start.unit for start in start_all(run)] == ["t2"]
+    assert statuses(run) == {"t0": "completed", "t1": "completed", "t2": "in_progress"}
+    assert run.task_view("t1")["result"] == 7
