@@ -224,7 +224,7 @@ class TreeRun:
         return self._next_compensation(now)
 
     def _still_waits(self, start: Start, now: datetime) -> bool:
-        """Tell whether a wait that was decided before is to begin; its event may have come since."""
+        """Tell whether a wait decided before is to begin still; its event may have come since."""
         name = cast("Wait", start.wait).event
         if self.records[start.task_id].status is not Status.PENDING:
             return False

@@ -185,11 +185,11 @@ def test_dependency_whose_result_gives_the_items_is_not_passed_to_them() -> None
 
 
 def test_attempts_of_all_items_add_up() -> None:
-    script = {"m[0]": answered(1, 2), "m[1]": answered(2, 3), "m[2]": 3}
+    script = {"m[0]": answered(1, 2), "m[1]": answered(2, 3), "m[2]": answered(3, 1)}
 
     _, entry = run_map(each("m", [1, 2, 3]), script=script)
 
-    assert entry["attempts"] == 5
+    assert entry["attempts"] == 6
 
 
 def test_map_begins_with_its_first_item_and_ends_with_its_last() -> None:
