@@ -92,7 +92,7 @@ def _wait(wait: Wait) -> str:
 def _completed(run: TreeRun, task_id: TaskId) -> Iterator[str]:
     record = run.records[task_id]
     if record.by_hand and record.by_hand[-1]["action"] == "skip":
-        yield "it never ran: a person gave it its result"
+        yield "a person gave it its result"
     elif record.reused:
         yield f"it was kept from '{run.rerun_of}'; nothing was executed for it"
     elif (attempts := _end(run, task_id).attempts) and attempts > 1:

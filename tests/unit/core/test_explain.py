@@ -186,6 +186,14 @@ def test_skip_by_hand_says_who_and_why_also_after_a_continuation() -> None:
         ]
 
 
+def test_result_that_a_person_gave_says_so() -> None:
+    run = started(task("a"), on_failure="wait")
+    end(run, "a", fails())
+    by_hand.skip(run, "a", Outcome(Status.COMPLETED, 7), ANN, NOW)
+
+    assert explain(run, "a")[0] == "a person gave it its result"
+
+
 def test_cancelled_task_says_by_whom() -> None:
     by_person = started(task("a"), task("b"))
     by_hand.cancel(by_person, "a", ANN, NOW)
