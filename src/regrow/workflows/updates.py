@@ -111,9 +111,12 @@ class Updates:
 
     def _refuse(self, name: str, request: Any) -> None:
         """Refuse what cannot be done, as far as it can be known by then."""
-        asked = read_request(REQUESTS[name], request)
-        if self._run is not None:
-            asked.check(self._run)
+        try:
+            asked = read_request(REQUESTS[name], request)
+            if self._run is not None:
+                asked.check(self._run)
+        except RequestRefused as refusal:
+            raise _refused(refusal) from None
 
     async def _do(self, name: str, request: Any) -> dict[str, Any]:
         """Do it once the tree has begun."""
@@ -124,7 +127,10 @@ class Updates:
             asked = read_request(REQUESTS[name], request)
             answer = asked.do(run, workflow.now())
         except RequestRefused as refusal:
-            kind = "RequestRefused"
-            raise ApplicationError(str(refusal), type=kind, non_retryable=True) from None
+            raise _refused(refusal) from None
         self._wake_up()
         return {"at": moment(workflow.now()), **answer}
+
+
+def _refused(refusal: RequestRefused) -> ApplicationError:
+    return ApplicationError(str(refusal), type="RequestRefused", non_retryable=True)

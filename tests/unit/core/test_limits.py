@@ -188,7 +188,7 @@ def growth(work: Callable[[list[Document]], object], shape: Shape, size: int) ->
     """How many times longer four times the tasks take."""
     small, large = shape(size), shape(4 * size)
     base = min(seconds_of(work, small) for _ in range(3))
-    return min(seconds_of(work, large) for _ in range(2)) / base
+    return min(seconds_of(work, large) for _ in range(3)) / base
 
 
 def seconds_of(work: Callable[[list[Document]], object], tasks: list[Document]) -> float:
