@@ -19,7 +19,7 @@ from temporalio.client import (
 )
 
 from regrow import InvalidTree, Status, TaskContext, TreeClient, executor_register
-from regrow.cli.schedule import times_of
+from regrow.cli.schedule_times import times_of
 from regrow.client import ScheduleExists, ScheduleNotFound, ScheduleRefused, TreeSchedule
 from regrow.embedded import EmbeddedServer
 from regrow.testing import assert_replays, worker_env

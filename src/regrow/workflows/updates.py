@@ -4,6 +4,7 @@ Each takes one JSON argument, is refused in one line before anything is recorded
 done, and changes nothing when it is said again.
 """
 
+import abc
 from typing import Any
 
 from temporalio import workflow
@@ -23,14 +24,14 @@ from regrow.core.wire import (
 )
 
 
-class Updates:
+class Updates(abc.ABC):
     """The part of the workflow that people talk to."""
 
     _run: TreeRun | None
 
+    @abc.abstractmethod
     def _wake_up(self) -> None:
         """Let the workflow look at what has changed."""
-        raise NotImplementedError
 
     @workflow.update(
         name=APPROVE, description="Answer an approval: task_id, approved=true, by, note, result"
