@@ -30,7 +30,7 @@ from temporalio.worker import (
 
 from regrow.activities.host import task_header
 from regrow.core.wire import HEADER
-from regrow.workflows.headers import TaskHeaders
+from regrow.workflows.interceptor import TreeInterceptor
 from regrow.workflows.task_tree import TaskTreeWorkflow
 
 _PASSED_THROUGH = (
@@ -44,13 +44,13 @@ _PASSED_THROUGH = (
 
 
 class RegrowPlugin(SimplePlugin):
-    """The workflow `TaskTree`, its data converter, its sandbox and its headers."""
+    """The workflow `TaskTree`, its data converter, its sandbox and what stands before it."""
 
     def __init__(self) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]  # a bare Callable in the SDK
             "regrow",
             data_converter=_converter,
-            interceptors=[_HeaderInterceptor()],
+            interceptors=[_TreeInterceptor()],
             workflows=_with_task_tree,
             workflow_runner=runner_for,
         )
@@ -129,15 +129,15 @@ class _ContextFreeInstance(WorkflowInstance):
         return self._inner.get_thread_id()
 
 
-class _HeaderInterceptor(Interceptor):
-    """Writes the `regrow` header in workflows and reads it in activities."""
+class _TreeInterceptor(Interceptor):
+    """Stands before workflows, and reads the `regrow` header in activities."""
 
     def workflow_interceptor_class(
         self,
         input: WorkflowInterceptorClassInput,  # noqa: A002 - the SDK's name
     ) -> type[WorkflowInboundInterceptor] | None:
         del input
-        return TaskHeaders
+        return TreeInterceptor
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:  # noqa: A002
         return _ReadHeader(next)

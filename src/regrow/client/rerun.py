@@ -103,6 +103,7 @@ async def rerun(
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 memo={**submission.memo, MEMO_RERUN_OF: tree.id},
                 static_summary=submission.summary,
+                static_details=submission.details,
             )
         except WorkflowAlreadyStartedError:
             continue

@@ -96,6 +96,7 @@ class TreeSchedules:
             task_queue=self._trees.task_queue,
             memo=start.memo,
             static_summary=start.summary,
+            static_details=start.details,
         )
         schedule = Schedule(
             action, spec, SchedulePolicy(overlap=overlap), ScheduleState(note=note, paused=paused)

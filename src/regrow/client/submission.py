@@ -8,6 +8,7 @@ from typing import Any
 
 from regrow.client.documents import read_document
 from regrow.core import limits
+from regrow.core.draw.details import static_details
 from regrow.core.hashing import document_hash
 from regrow.core.loading import load, with_inputs
 from regrow.core.models import TaskTree
@@ -26,6 +27,7 @@ class Submission:
     document: dict[str, Any]
     memo: dict[str, str]
     summary: str
+    details: str
 
 
 def prepare(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Submission:
@@ -39,11 +41,13 @@ def prepare(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Submiss
             " start a tree"
         )
         raise InvalidTree([Problem("payload_too_large", (), message)])
+    digest = document_hash(checked)
     return Submission(
         checked.name,
         document,
-        {MEMO_DOCUMENT_HASH: document_hash(checked), MEMO_NAME: checked.name},
+        {MEMO_DOCUMENT_HASH: digest, MEMO_NAME: checked.name},
         summary(checked.name, checked.description or checked.name),
+        static_details(checked, digest),
     )
 
 

@@ -91,6 +91,7 @@ class TreeClient:
                 id_reuse_policy=_AGAIN if again else _ONCE,
                 memo=prepared.memo,
                 static_summary=prepared.summary,
+                static_details=prepared.details,
             )
         except WorkflowAlreadyStartedError:
             return await self._attach(tree_id, prepared)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
 
+from regrow.core.draw.details import static_details
 from regrow.core.models import Policy, TaskId, TaskTree
 from regrow.core.record import Start
 from regrow.core.resolve import Plan
@@ -53,11 +54,13 @@ class WorkOptions:
 
         It is cancelled with its parent and then awaited, since it may have things to undo.
         """
+        tree = cast("TaskTree", self._tasks[start.task_id].tree)
         return {
             "id": f"{self._tree_id}/{start.unit}",
             "cancellation_type": workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             "static_summary": self.label(start.unit, start.task_id),
-            "memo": {MEMO_NAME: cast("TaskTree", self._tasks[start.task_id].tree).name},
+            "static_details": static_details(tree),
+            "memo": {MEMO_NAME: tree.name},
             "priority": self._priority(start.task_id),
         }
 

@@ -7,12 +7,14 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 import asyncio
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from regrow.core import limits
+from regrow.core.draw.details import details
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
@@ -116,6 +118,13 @@ class TaskTreeWorkflow(Updates):
             message = f"the tree has no task '{task_id}', or has not begun"
             raise ApplicationError(message, non_retryable=True)
         return bounded_entry(self._run, task_id)
+
+    def details(self) -> str:
+        """Say in Markdown how the tree stands, for the Web UI; called only when somebody asks."""
+        if self._run is None:
+            return ""
+        namespace = workflow.info().namespace
+        return details(self._run, lambda id_: f"/namespaces/{namespace}/workflows/{quote(id_, '')}")
 
     # --- beginning
 
