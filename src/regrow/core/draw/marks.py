@@ -104,13 +104,13 @@ def _reason(run: TreeRun, task_id: TaskId) -> str:
     end = run.records[task_id].outcome
     if end is None or end.status is Status.COMPLETED:
         return ""
-    if end.error:
-        return one_line(end.error)
     because = run.because(task_id)
-    return because_text(because) if because else ""
+    why = one_line(end.error) if end.error else _because_text(because) if because else ""
+    is_tolerated = end.status is not Status.SKIPPED and run.is_tolerated(task_id)
+    return " · ".join(filter(None, [why, "tolerated" if is_tolerated else ""]))
 
 
-def because_text(because: Because) -> str:
+def _because_text(because: Because) -> str:
     """Say in a few words why a task did not run."""
     if because.reason == "condition":
         return "its condition is false"

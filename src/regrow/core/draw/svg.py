@@ -4,6 +4,7 @@ Only presentation attributes are used, since those are what the Temporal Web UI 
 bring their own ground, so that they can be read on a light page and on a dark one.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -27,6 +28,9 @@ _MOST_LETTERS: Final = 30
 _MOST_NOTE: Final = 24
 WIDE: Final = 1100
 """Pixels; what is wider is drawn downwards, if that is narrower."""
+
+
+_MARKDOWN: Final = re.compile(r"[`*~\[\]\\!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
 class _Look(NamedTuple):
@@ -243,9 +247,9 @@ class _Drawing:
         node, box = self._picture.nodes[at], self._boxes[at]
         x, y = (box.across, box.along) if self._is_down else (box.along, box.across)
         has_tip = self._style.tips and node.tip
-        said = escape(f"{node.label} · {node.tip}", quote=False)
+        said = _escaped(f"{node.label} · {node.tip}")
         tip = f"<title>{said}</title>" if has_tip else ""
-        label = escape(self._labels[at], quote=False)
+        label = _escaped(self._labels[at])
         text = f'<text x="{x + _PADDING}" y="{y + _BASELINE}">{label}{tip}</text>'
         return f'<a href="{escape(node.link)}" target="_top">{text}</a>' if node.link else text
 
@@ -254,6 +258,11 @@ def _label(node: Node) -> str:
     glyph = f"{GLYPHS[node.status]} " if node.status else ""
     note = f" · {_cut(node.note, _MOST_NOTE)}" if node.note else ""
     return f"{glyph}{_cut(node.label, _MOST_LETTERS)}{note}"
+
+
+def _escaped(text: str) -> str:
+    """Let nothing of a text be markup, nor Markdown, which an image may be part of."""
+    return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", escape(text, quote=False))
 
 
 def _cut(text: str, most: int) -> str:

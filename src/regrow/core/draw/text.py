@@ -4,11 +4,12 @@ A line says of its task what matters now: how long it took, why it did not compl
 or what it waits for.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from regrow.core.draw.marks import GLYPHS, WORDS, Mark, duration, one_line
-from regrow.core.draw.picture import groups_of
+from regrow.core.draw.picture import counts_text, groups_of
 from regrow.core.graph import children_of
 from regrow.core.models import Task, TaskId, TaskTree
 from regrow.core.wire import GROUP, TREE, Status
@@ -35,11 +36,17 @@ def text(
 ) -> str:
     """Write a tree, one line a task, at most so many, with a line that says what is left out."""
     lines = list(lines_of(tree, marks))
-    count = f"{len(tree.tasks):,} task{'s' if len(tree.tasks) != 1 else ''}"
     left = len(lines) - (len(lines) if most is None else most)
     shown = lines[:most] if left > 0 else lines
     more = [f"… {left:,} more tasks"] if left > 0 else []
-    return "\n".join([f"{tree.name}: {count}", *written(shown), *more]) + "\n"
+    return "\n".join([f"{tree.name}: {_counts(tree, marks)}", *written(shown), *more]) + "\n"
+
+
+def _counts(tree: TaskTree, marks: Mapping[TaskId, Mark] | None) -> str:
+    if marks is None:
+        return f"{len(tree.tasks):,} task{'s' if len(tree.tasks) != 1 else ''}"
+    counts = Counter(mark.status for mark in marks.values())
+    return counts_text({status: counts[status] for status in Status})
 
 
 def lines_of(tree: TaskTree, marks: Mapping[TaskId, Mark] | None = None) -> Iterator[Line]:
