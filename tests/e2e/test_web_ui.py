@@ -5,37 +5,22 @@ the UI. Screenshots go to `test-artifacts/`, for people to look at.
 """
 
 import asyncio
-import os
-import shutil
 import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Locator, Page, expect
 from pydantic import BaseModel
+from tests.e2e.browser import NEEDS_CHROMIUM, PATIENCE, badge, keep, open_tab
 
 from regrow import TaskContext, TaskError, TreeClient, TreeFailed, executor_register
 from regrow.embedded import EmbeddedServer
 from regrow.testing import worker_env
 
-CHROMIUM: Final = os.environ.get("REGROW_CHROMIUM") or shutil.which("chromium")
-OPTIONS: Final = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-ARTIFACTS: Final = Path(__file__).parents[2] / "test-artifacts"
-PATIENCE: Final = 20  # seconds; the machine may be busy
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="no Chromium: install `chromium`, or name one in REGROW_CHROMIUM"
-    ),
-]
+pytestmark = [pytest.mark.browser, NEEDS_CHROMIUM]
 
 RED_SHARE: Final = """async (png) => {
     const bytes = Uint8Array.from(atob(png), (letter) => letter.charCodeAt(0));
@@ -123,25 +108,6 @@ ORDER: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
-        yield launched
-        await launched.close()
-
-
-@pytest.fixture
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    context = await browser.new_context(
-        locale="en-US", timezone_id="UTC", viewport={"width": 1600, "height": 1100}
-    )
-    context.set_default_timeout(PATIENCE * 1000)
-    expect.set_options(timeout=PATIENCE * 1000)
-    yield await context.new_page()
-    await context.close()
-
-
 @pytest.fixture
 async def client(server: EmbeddedServer) -> AsyncIterator[TreeClient]:
     async with worker_env(server.client, fetch_user, send_mail, charge_card) as connected:
@@ -155,11 +121,6 @@ def service(client: TreeClient) -> Iterator[UserService]:
     SERVICE.answers.clear()
     yield SERVICE
     SERVICE.answers.set()
-
-
-def badge(place: Page | Locator) -> Locator:
-    """The status of a tree, on its page or in its line of the list."""
-    return place.get_by_test_id("execution-status")
 
 
 def bar(page: Page, summary: str) -> Locator:
@@ -179,10 +140,6 @@ def json_box(page: Page, title: str) -> Locator:
     return page.get_by_role("textbox", name=title, exact=True)
 
 
-async def open_tab(page: Page, title: str) -> None:
-    await page.get_by_role("tab", name=title).click()
-
-
 async def scroll_to(box: Locator, text: str) -> None:
     """Turn the wheel until a long text shows its part; boxes hold only what is near the view."""
     wanted = box.get_by_text(text).first
@@ -199,10 +156,6 @@ async def red_share(place: Locator) -> float:
     """How much of what is drawn there is red, from 0 to 1."""
     png = await place.screenshot(animations="disabled")
     return float(await place.page.evaluate(RED_SHARE, b64encode(png).decode()))
-
-
-async def keep(page: Page, name: str) -> None:
-    await page.screenshot(path=ARTIFACTS / f"web-ui-{name}.png")
 
 
 async def listed_as_closed(client: TreeClient, query: str, count: int) -> None:

@@ -127,7 +127,7 @@ def _kind(task: Task) -> str:
 
 def _tip(task: Task, mark: Mark | None) -> str:
     title = "" if task.title == task.id else task.title
-    executor = "" if task.executor in (None, task.id) else f"[{task.executor}]"
+    executor = "" if task.executor in (None, task.id) else task.executor
     when = f"when {task.when}" if task.when else ""
     said = [duration(mark.took)] if mark and mark.took else []
     said += [mark.reason] if mark else []

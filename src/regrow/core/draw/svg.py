@@ -251,7 +251,7 @@ class _Drawing:
         tip = f"<title>{said}</title>" if has_tip else ""
         label = _escaped(self._labels[at])
         text = f'<text x="{x + _PADDING}" y="{y + _BASELINE}">{label}{tip}</text>'
-        return f'<a href="{escape(node.link)}" target="_top">{text}</a>' if node.link else text
+        return f'<a href="{escape(node.link)}" target="_blank">{text}</a>' if node.link else text
 
 
 def _label(node: Node) -> str:

@@ -337,7 +337,7 @@ def test_nothing_that_stands_in_a_node_is_mermaid() -> None:
 
 def test_before_anything_runs_nodes_have_no_status() -> None:
     assert mermaid(picture_of(tree_of(task("a")))) == 'flowchart LR\n  t0["a"]\n'
-    assert '"a" [label="a", tooltip="[work]"]' in dot(picture_of(tree_of(task("a"))))
+    assert '"a" [label="a", tooltip="work"]' in dot(picture_of(tree_of(task("a"))))
     assert '"work" [label="work"]' in dot(picture_of(tree_of(task("work"))))
 
 
