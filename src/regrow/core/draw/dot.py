@@ -4,22 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from regrow.core.draw.looks import LOOKS
 from regrow.core.draw.marks import GLYPHS
 from regrow.core.draw.picture import EdgeKind, Node, Picture
-from regrow.core.wire import Status
 
 _EDGES: Final[Mapping[EdgeKind, str]] = {
     EdgeKind.REQUIRED: "",
     EdgeKind.OPTIONAL: " [style=dashed]",
     EdgeKind.MEMBER: " [style=dotted, arrowhead=odot]",
-}
-_NODES: Final[Mapping[Status, str]] = {
-    Status.PENDING: 'fillcolor="#f6f8fa", color="#8c959f"',
-    Status.IN_PROGRESS: 'fillcolor="#cfe5ff", color="#0b62c4", penwidth=2',
-    Status.COMPLETED: 'fillcolor="#d3f2dc", color="#1a7f37"',
-    Status.FAILED: 'fillcolor="#ffd5cc", color="#c4230a", penwidth=3',
-    Status.CANCELLED: 'fillcolor="#fbe6b4", color="#8a6100", style="filled,dashed"',
-    Status.SKIPPED: 'fillcolor="#eaecef", color="#6e7781", style="filled,dashed"',
 }
 
 
@@ -46,7 +38,13 @@ def _attributes(node: Node) -> Iterator[str]:
     if node.tip:
         yield f"tooltip={_quoted(node.tip)}"
     if node.status:
-        yield _NODES[node.status]
+        look = LOOKS[node.status]
+        yield f'fillcolor="{look.fill}"'
+        yield f'color="{look.line}"'
+        if look.width > 1:
+            yield f"penwidth={look.width}"
+        if look.dashes:
+            yield 'style="filled,dashed"'
 
 
 def _quoted(text: str) -> str:

@@ -28,6 +28,7 @@ WORDS: Final[Mapping[Status, str]] = {status: status.value for status in Status}
 """As people say it."""
 
 _MINUTE: Final = 60
+_NO_CONTROLS: Final = dict.fromkeys([*range(32), *range(127, 160)])
 
 Link = Callable[[str], str]
 """Gives the page of a sub-tree's workflow, by its id."""
@@ -122,8 +123,8 @@ def _because_text(because: Because) -> str:
 
 
 def one_line(text: str) -> str:
-    """Put a text on one line."""
-    return " ".join(text.split())
+    """Put a text of others on one line, without what would steer a terminal."""
+    return " ".join(text.split()).translate(_NO_CONTROLS)
 
 
 def _took(record: Record) -> timedelta | None:

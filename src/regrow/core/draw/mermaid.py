@@ -3,22 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from regrow.core.draw.looks import INK, LOOKS, Look
 from regrow.core.draw.marks import GLYPHS
 from regrow.core.draw.picture import EdgeKind, Node, Picture
-from regrow.core.wire import Status
 
 _ARROWS: Final[Mapping[EdgeKind, str]] = {
     EdgeKind.REQUIRED: "-->",
     EdgeKind.OPTIONAL: "-.->",
     EdgeKind.MEMBER: "--o",
-}
-_CLASSES: Final[Mapping[Status, str]] = {
-    Status.PENDING: "fill:#f6f8fa,stroke:#8c959f,color:#1f2328",
-    Status.IN_PROGRESS: "fill:#cfe5ff,stroke:#0b62c4,stroke-width:2px,color:#1f2328",
-    Status.COMPLETED: "fill:#d3f2dc,stroke:#1a7f37,color:#1f2328",
-    Status.FAILED: "fill:#ffd5cc,stroke:#c4230a,stroke-width:3px,color:#1f2328",
-    Status.CANCELLED: "fill:#fbe6b4,stroke:#8a6100,stroke-dasharray:6 2,color:#1f2328",
-    Status.SKIPPED: "fill:#eaecef,stroke:#6e7781,stroke-dasharray:3 3,color:#1f2328",
 }
 
 
@@ -37,7 +29,13 @@ def _lines(picture: Picture) -> Iterator[str]:
         yield f"  {names[edge.start]} {_ARROWS[edge.kind]} {names[edge.end]}"
     statuses = dict.fromkeys(node.status for node in picture.nodes if node.status)
     for status in statuses:
-        yield f"  classDef {status} {_CLASSES[status]}"
+        yield f"  classDef {status} {_css(LOOKS[status])}"
+
+
+def _css(look: Look) -> str:
+    width = f",stroke-width:{look.width}px" if look.width > 1 else ""
+    dashes = f",stroke-dasharray:{look.dashes}" if look.dashes else ""
+    return f"fill:{look.fill},stroke:{look.line}{width}{dashes},color:{INK}"
 
 
 def _label(node: Node) -> str:

@@ -11,9 +11,9 @@ from html import escape
 from typing import Final, NamedTuple
 
 from regrow.core.draw.layout import Layout, lay_out
+from regrow.core.draw.looks import INK, LOOKS, Look
 from regrow.core.draw.marks import GLYPHS
 from regrow.core.draw.picture import EdgeKind, Node, Picture
-from regrow.core.wire import Status
 
 _LETTER: Final = 7.3
 _GLYPH: Final = 12
@@ -32,23 +32,6 @@ WIDE: Final = 1100
 
 _MARKDOWN: Final = re.compile(r"[`*~\[\]\\!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
-
-class _Look(NamedTuple):
-    fill: str
-    line: str
-    rest: str = ""
-
-
-_LOOKS: Final[Mapping[Status | None, _Look]] = {
-    None: _Look("#f6f8fa", "#57606a"),
-    Status.PENDING: _Look("#f6f8fa", "#8c959f"),
-    Status.IN_PROGRESS: _Look("#cfe5ff", "#0b62c4", ' stroke-width="2"'),
-    Status.COMPLETED: _Look("#d3f2dc", "#1a7f37"),
-    Status.FAILED: _Look("#ffd5cc", "#c4230a", ' stroke-width="3"'),
-    Status.CANCELLED: _Look("#fbe6b4", "#8a6100", ' stroke-dasharray="6 2"'),
-    Status.SKIPPED: _Look("#eaecef", "#6e7781", ' stroke-dasharray="3 3"'),
-}
-"""Colours that the colour-blind can tell apart by lightness; glyphs and outlines say it too."""
 
 _DASHES: Final[Mapping[str, str]] = {
     EdgeKind.REQUIRED: "",
@@ -122,7 +105,7 @@ class _Drawing:
             head,
             *self._lines(),
             *self._shapes(),
-            '<g fill="#1f2328">',
+            f'<g fill="{INK}">',
             *map(self._letters, range(len(self._labels))),
             "</g></svg>",
         ]
@@ -227,13 +210,15 @@ class _Drawing:
     # --- boxes
 
     def _shapes(self) -> Iterator[str]:
-        looks: dict[Status | None, list[str]] = {}
+        shapes: dict[Look, list[str]] = {}
         for node, box in zip(self._picture.nodes, self._boxes, strict=True):
-            looks.setdefault(node.status, []).append(self._shape(box))
+            shapes.setdefault(LOOKS[node.status], []).append(self._shape(box))
         yield '<g stroke-linejoin="round">'
-        for status, shapes in looks.items():
-            fill, line, rest = _LOOKS[status]
-            yield f'<path d="{"".join(shapes)}" fill="{fill}" stroke="{line}"{rest}/>'
+        for look, paths in shapes.items():
+            width = f' stroke-width="{look.width}"' if look.width > 1 else ""
+            dashes = f' stroke-dasharray="{look.dashes}"' if look.dashes else ""
+            outline = f'stroke="{look.line}"{width}{dashes}'
+            yield f'<path d="{"".join(paths)}" fill="{look.fill}" {outline}/>'
         yield "</g>"
 
     def _shape(self, box: _Box) -> str:
