@@ -19,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.client.attempts import Attempt, attempts
 from regrow.client.fold import Change, Fold
+from regrow.client.opening import open_payloads
 from regrow.core.problems import InvalidTree
 from regrow.core.run import TreeRun
 from regrow.core.wire import Status, split_unit
@@ -142,6 +143,7 @@ async def _pieces(
     pages = handle.fetch_history_events(wait_new_event=wait)
     while pages.current_page is None or pages.next_page_token:
         await pages.fetch_next_page()
+        await open_payloads(client.data_converter, pages.current_page or ())
         piece: list[HistoryEvent] = []
         for event in pages.current_page or ():
             if piece and event.event_type in _CUTS:
