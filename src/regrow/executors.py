@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 import re
 import sys
+import traceback
 import typing
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -284,8 +285,8 @@ class Registry:
                 self.add(*found)
                 if not found:
                     self._problems.append(f"{source}: has nothing marked by @executor_register()")
-            except Exception as error:  # noqa: BLE001 - an author's module may fail in any way
-                self._problems.append(f"{source}: {type(error).__name__}: {error}")
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may fail in any way
+                self._problems.append(f"{source}: {_reason(error)}")
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:
                 self._add_entry(entry.load())
@@ -349,6 +350,18 @@ def _read(target: Callable[..., Any]) -> Executor:
         wants_context=len(parameters) == _WITH_CONTEXT,
         is_async=inspect.iscoroutinefunction(function),
     )
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a module cannot be used, and where in it."""
+    told = f"{type(error).__name__}: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [
+        each for each in frames if each.filename != __file__ and "importlib" not in each.filename
+    ]
+    if isinstance(error, SyntaxError) or not theirs:  # it names its place itself, or has none
+        return told
+    return f"{told} ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})"
 
 
 def _default_id(target: Callable[..., Any]) -> str:

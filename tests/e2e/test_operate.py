@@ -5,141 +5,38 @@ Everything runs in one shell, as in the page: a server, a broken worker, then a 
 
 import asyncio
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.docs.pages import Step, blocks_of, steps_of
+from tests.docs.terminal import Terminal, agrees, done, without_server
 from tests.e2e.command import Shell, answers, free_port, interrupt, wait_until
 
 from regrow import TreeClient
 from regrow.core.requests import REQUESTS
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs" / "operate.md").read_text()
-ELIDED: Final = "…"
-LOOKS: Final = ("show", "list", "explain", "describe", "query")
-"""Commands that are typed again until they show what they should, as one does while it happens."""
+PATH: Final = ROOT / "docs" / "operate.md"
+PAGE: Final = PATH.read_text()
 PATIENCE: Final = 30.0
-VARYING: Final = (
-    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "<time>"),
-    (r"(?m)^\d\d:\d\d:\d\d\.\d{3}", "<clock>"),
-    (r"\b\d+(\.\d+)?(ms|s)\b", "<span>"),
-    (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "<id>"),
-    (r"(?m)^<clock> ↻ .*\n", ""),  # whether a second attempt is seen coming is a matter of luck
-    (r" --address \S+", ""),
-    (r"(?m)^no worker has .*\n", ""),  # on a machine that is busy
-    (r" +\n", "\n"),
-)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A command of the page, and what it shows there."""
-
-    typed: str
-    shown: str
-
-    @property
-    def goes_on(self) -> bool:
-        return self.typed.endswith(" &")
-
-    @property
-    def looks(self) -> bool:
-        return any(f" {word}" in self.typed for word in LOOKS)
-
-    @property
-    def code(self) -> int:
-        """The exit code that goes with what is shown."""
-        if self.shown.lower().startswith("error:"):
-            return 1
-        return 3 if "tree failed" in self.shown else 0
-
-    def agrees(self, output: str) -> bool:
-        """Tell whether the page shows this, but for times, and for what it leaves out."""
-        parts = [re.escape(part) for part in steady(self.shown, self.typed).split(ELIDED)]
-        return re.fullmatch(".*".join(parts), steady(output, self.typed), re.DOTALL) is not None
-
-
-class Terminal:
-    """A shell of its own, in a copy of the example."""
-
-    def __init__(self, directory: Path, port: int, env: dict[str, str]) -> None:
-        self.port, self.directory = port, directory
-        self.output = directory / "output.txt"
-        self.shell = subprocess.Popen(
-            ["bash"], cwd=directory, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def type(self, step: Step) -> tuple[int, str]:
-        """Type a command; gives its exit code and all that it prints."""
-        if step.goes_on:
-            ports = f" --port {self.port} --ui-port {free_port()}"
-            typed = step.typed.removesuffix(" &").replace("regrow dev", f"regrow dev{ports}")
-            self._run(f"{typed} >> background.txt 2>&1 &")
-            wait_until(lambda: answers(self.port))
-            return 0, ""
-        code = self._run(f"{{ {step.typed}\n}} > output.txt 2>&1")
-        return code, self.output.read_text()
-
-    def close(self) -> None:
-        self._run("kill $(jobs -p)")
-        self.shell.communicate("wait\n", timeout=PATIENCE)
-
-    def _run(self, line: str) -> int:
-        assert self.shell.stdin
-        assert self.shell.stdout
-        self.shell.stdin.write(f"{line}\necho :$?\n")
-        self.shell.stdin.flush()
-        while not (said := self.shell.stdout.readline()).startswith(":"):
-            assert said, (self.directory / "background.txt").read_text()
-        return int(said[1:])
-
-
-def steps() -> list[Step]:
-    """Read every command of the page, in its order."""
-    blocks: list[str] = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
-    typed = [part for block in blocks for part in re.split(r"(?m)^\$ ", block) if part]
-    return [Step(*part.split("\n", 1)) for part in typed]
-
-
-def steady(output: str, typed: str) -> str:
-    """Leave out what differs each time; a watch tells of what runs side by side in any order."""
-    for pattern, word in VARYING:
-        output = re.sub(pattern, word, output)
-    if " watch " in typed:
-        output = "\n".join(sorted(output.splitlines()))
-    return output.strip()
-
-
-def done(terminal: Terminal, step: Step) -> tuple[int, str]:
-    """Type it, and type it again if one only looks and it isn't so yet."""
-    deadline = time.monotonic() + PATIENCE
-    code, output = terminal.type(step)
-    while step.looks and not step.agrees(output) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        code, output = terminal.type(step)
-    return code, output
+def exit_code(step: Step) -> int:
+    """Give the exit code that goes with what is shown."""
+    if step.shown.lower().startswith("error:"):
+        return 1
+    return 3 if "tree failed" in step.shown else 0
 
 
 @pytest.fixture(scope="module")
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     directory, port = tmp_path_factory.mktemp("operate") / "nightly", free_port()
     shutil.copytree(ROOT / "examples" / "nightly", directory)
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("TEMPORAL_")}
-    env = {
-        **clean,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{clean['PATH']}",
-        "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
-    }
+    env = {**without_server(directory), "TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
     made = Terminal(directory, port, env)
     yield made
     made.close()
@@ -147,10 +44,12 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
 
 @pytest.mark.timeout(300)
 def test_the_walk_through_of_the_page_works(terminal: Terminal) -> None:
-    for step in steps():
+    consoles = [block for block in blocks_of(PATH) if block.language == "console"]
+    for step in (step for block in consoles for step in steps_of(block)):
         code, output = done(terminal, step)
-        assert step.agrees(output), f"$ {step.typed}\n{output}\nthe page shows\n{step.shown}"
-        assert code == step.code, f"$ {step.typed}\n{output}"
+        said = f"{step.place}: $ {step.typed}\n{output}"
+        assert agrees(step, output), f"{said}\nthe page shows\n{step.shown}"
+        assert code == exit_code(step), said
     _the_python_of_the_page_works(terminal)
 
 

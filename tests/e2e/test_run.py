@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -277,22 +275,3 @@ def test_the_exit_code_comes_out_right_every_time(shell: Shell) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(once, range(30))) == [3] * 30
-
-
-def test_a_new_project_runs_and_its_tests_pass(shell: Shell) -> None:
-    assert shell.run("init", "mine").returncode == 0
-    project = shell.directory / "mine"
-
-    done = shell.run("run", project / "tree.yaml", "--executors", project / "executors.py")
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(project)],
-        cwd=project,
-        env=shell.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0
-    assert "Invoice for Ann: 16.00" in done.stdout
-    assert tests.returncode == 0, tests.stdout[-2000:]

@@ -1,15 +1,20 @@
 """`regrow watch` and `regrow show`, from outside: attempts, progress, sub-trees, downloads."""
 
+import codecs
+import fcntl
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
-from collections.abc import Iterator
+import termios
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from rich.cells import cell_len
 from tests.e2e.command import COMMAND, Shell, answers, free_port, interrupt, wait_until
 
 from regrow.embedded import temporal_binary
@@ -144,7 +149,7 @@ def test_show_tells_attempts_and_progress(served: Trees) -> None:
     wait_until(shown)
     served.run("cancel", "-w", "n")
     assert re.search(
-        r"◐ fetch .* · attempt 2 of 3, next at \d\d:\d\d:\d\d, last error: no disk \(OSError\)",
+        r"◐ fetch .* · ↻ attempt 2 of 3, next at \d\d:\d\d:\d\d · last error: no disk \(OSError\)",
         seen[-1],
     )
     assert re.search(r"◐ load .* · \d+ of 60 rows", seen[-1])
@@ -204,30 +209,131 @@ def test_show_needs_a_tree(shell: Trees) -> None:
 
 
 def test_picture_has_attempts_progress_and_the_tasks_of_sub_trees(shell: Trees) -> None:
-    picture = in_a_terminal(shell, "run", str(shell.tree), "--executors", str(shell.executors))
+    with Screen(shell, "run", shell.tree, "--executors", shell.executors, width=140) as screen:
+        picture = screen.rest()
 
-    assert re.search(r"\n  ◐ fetch \[flaky\] .* · attempt 2 of 3, next at ", picture)
-    assert re.search(r"\n  ◐ features \[tree\] .*\n    ◐ raw \[load\] .* · \d of 60 rows", picture)
+    assert screen.code == 3
+    assert re.search(r"\n  ◐ fetch \[flaky\] .*  ↻ attempt 2 of 3, next in ", picture)
+    assert re.search(r"\n    ◐ raw \[load\] .*  ░{12} [1-4] of 60 · rows", picture)
     last = picture[picture.rindex("✘ nightly failed") :]
-    assert re.search(r"\n  ✘ features \[tree\].*\n    ✔ raw .*\n    ✘ clean .* · it broke", last)
+    assert re.search(r"\n  ✘ features \[tree\].*\n    ✔ raw .*\n    ✘ clean .*  it broke\n", last)
+    assert last.endswith("\n  features: features/clean: it broke (tree_failed)\n")
 
 
-def in_a_terminal(shell: Trees, *args: str) -> str:
-    """Run a command in a terminal of its own; gives all the text it printed there."""
-    ours, theirs = pty.openpty()
-    env = {**shell.env, "TERM": "xterm", "COLUMNS": "140", "LINES": "40"}
-    with subprocess.Popen(
-        [*COMMAND, *args], cwd=shell.directory, env=env, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+def test_picture_is_colourful_unless_told_otherwise(shell: Trees) -> None:
+    colourful, plain = (in_short(shell, **env) for env in ({}, {"NO_COLOR": "1"}))
+
+    assert COLOURS.search(colourful)
+    assert not COLOURS.search(plain)
+    for printed in (colourful, plain):
+        assert "\n  ✘ b [fail]" in CODES.sub("", printed)
+        assert CODES.sub("", printed).endswith("\n  b: it broke (execution_error)\n")
+
+
+def test_terminal_that_cannot_be_drawn_on_gets_lines(shell: Trees) -> None:
+    printed = in_short(shell, TERM="dumb")
+
+    assert "\x1b" not in printed
+    assert re.search(r"\n\d\d:\d\d:\d\d\.\d{3} ✘ b failed  \d+ms · it broke\n", printed)
+
+
+def in_short(shell: Trees, **env: str) -> str:
+    """Run two tasks, one of which fails; gives all that is printed, codes and all."""
+    tree = shell.write(
+        "short.yaml",
+        "name: short\ntasks: [{id: a, executor: load, inputs: {rows: 1}}, {id: b, executor: fail}]",
+    )
+    with Screen(shell, "run", tree, "--executors", shell.executors, env=env) as screen:
+        screen.rest()
+    assert screen.code == 3
+    return screen.printed
+
+
+def test_picture_follows_a_screen_that_becomes_narrower(shell: Trees) -> None:
+    with Screen(shell, "run", shell.tree, "--executors", shell.executors, width=100) as screen:
+        screen.until("◐ raw [load]")
+        screen.resize(45)
+        picture = screen.rest()
+
+    drawn = picture[picture.rindex("✘ nightly failed") :]
+    assert max(map(cell_len, drawn.splitlines())) <= 45
+    assert "\n  ✘ features  " in drawn
+
+
+def test_estimate_is_that_of_earlier_runs(served: Trees) -> None:
+    tree = served.write(
+        "steady.yaml", "name: steady\ntasks: [{id: a, executor: load, inputs: {rows: 3}}]"
+    )
+    assert served.run("run", tree, "-w", "first").returncode == 0
+    wait_until(lambda: "completed" in served.run("list", "--name", "steady").stdout)
+
+    with Screen(served, "run", tree, "-w", "second") as screen:
+        picture = screen.rest()
+
+    assert screen.code == 0
+    assert re.search(r"· about [1-4]s left \(as the run before\)", picture)
+    assert "left" not in picture[picture.rindex("✔ steady completed") :]
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*[349][0-7][0-9;]*m")
+CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+class Screen:
+    """A command in a terminal of its own, and all the text that it prints there."""
+
+    def __init__(
+        self, shell: Shell, *args: str | Path, width: int = 80, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._ours, theirs = pty.openpty()
+        self.resize(width)
+        self.printed = ""
+        known = {key: value for key, value in shell.env.items() if key not in _ABOUT_SCREENS}
+        self._process = subprocess.Popen(
+            [*COMMAND, *map(str, args)],
+            cwd=shell.directory,
+            env={**known, "TERM": "xterm", **(env or {})},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
         os.close(theirs)
-        printed = b"".join(iter(lambda: _read(ours), b""))
-        os.close(ours)
-    assert process.returncode == 3
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", printed.decode())
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self.code = self._process.wait()
+        os.close(self._ours)
+
+    def resize(self, width: int, height: int = 40) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
+    def until(self, text: str) -> None:
+        """Read on until something is printed."""
+        while text not in self._text:
+            assert self._read(), self._text
+
+    def rest(self) -> str:
+        """Read to the end; gives all the text that there was, without codes."""
+        while self._read():
+            pass
+        self._process.wait()
+        return self._text
+
+    @property
+    def _text(self) -> str:
+        return CODES.sub("", self.printed)
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._ours, 65536)
+        except OSError:  # as Linux says that the other end is closed
+            return False
+        self.printed += self._decoder.decode(data).replace("\r", "")
+        return bool(data)
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # as Linux says that the other end is closed
-        return b""
+_ABOUT_SCREENS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM")

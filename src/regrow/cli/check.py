@@ -8,7 +8,7 @@ from regrow.activities.host import describe
 from regrow.cli.exits import say, show_problems
 from regrow.client import Document
 from regrow.core.models import Json, Task, TaskTree
-from regrow.core.problems import InvalidTree, Problem, refuse_if
+from regrow.core.problems import InvalidTree, Problem, refuse_if, suggestion
 from regrow.core.resolve import Plan, executor_ids, resolve
 from regrow.executors import Registry
 
@@ -29,21 +29,27 @@ def check_with_executors(document: Document, tree: TaskTree, registry: Registry)
 def parse_inputs(tree: TaskTree, settings: Sequence[str]) -> dict[str, Json]:
     """Read `NAME=VALUE` pairs as the types of the declared defaults.
 
-    Raises `InvalidTree` for a pair that cannot be read; unknown names are refused later.
+    Raises `InvalidTree` for pairs that cannot be read and names that the tree doesn't declare.
     """
     problems: list[Problem] = []
     inputs: dict[str, Json] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
-        if not equals:
-            problems.append(Problem("set", (), f"--set {setting}: write NAME=VALUE"))
-            continue
         try:
-            inputs[name] = _typed(tree.inputs.get(name), text)
+            _check_name(name if equals else "", tree)
+            inputs[name] = _typed(tree.inputs[name], text)
         except ValueError as error:
-            problems.append(Problem("set", ("inputs", name), f"--set {setting}: {error}"))
+            problems.append(Problem("set", (), f"--set {setting}: {error}"))
     refuse_if(problems)
     return inputs
+
+
+def _check_name(name: str, tree: TaskTree) -> None:
+    if not name:
+        raise ValueError("write NAME=VALUE")
+    if name not in tree.inputs:
+        hint = suggestion(name, tree.inputs) or f"; it declares {', '.join(tree.inputs) or 'none'}"
+        raise ValueError(f"the tree declares no input '{name}'{hint}")
 
 
 def _typed(default: Json, text: str) -> Json:

@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
@@ -31,6 +33,9 @@ def _exit_code(call: Callable[[], Work | ExitCode]) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # whoever reads us has gone, as in `regrow list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush
+        return ExitCode.ERROR
     except Exception as error:
         code = explain(error)
         if code is None:

@@ -1,9 +1,11 @@
 """Exit codes, and how an error becomes one."""
 
+import re
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final, cast
 
+import typer
 from rich.console import Console
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -41,6 +43,14 @@ _BY_RPC_STATUS: Final = {RPCStatusCode.INVALID_ARGUMENT: ExitCode.INVALID}
 _NO_WORKER: Final = "Worker validation failed"
 """How the SDK begins to say that there is no such namespace, or no permission."""
 
+_SETTING: Final = "REGROW_"
+_NO_NAMESPACE: Final = re.compile(r"Namespace \S+ is not found")
+_NAMESPACE_HINT: Final = " `temporal operator namespace list` shows them; -n names one"
+
+UsageError: Final = cast("type[Exception]", typer.BadParameter.__bases__[0])
+"""What is wrong with a command line; where this class lives depends on the version of typer."""
+_NO_BRACES: Final = str.maketrans("", "", "{}")
+
 people = Console(stderr=True, highlight=False, soft_wrap=True)
 """Text for people goes to stderr, so that stdout is the result alone."""
 
@@ -53,13 +63,16 @@ def code_of(status: Status) -> ExitCode:
 def explain(error: Exception) -> ExitCode | None:
     """Tell a person about an error we know; gives None for one we don't."""
     if isinstance(error, InvalidTree):
+        say("error: the tree is refused:")
         show_problems(error.problems)
         return ExitCode.INVALID
     if isinstance(error, ExecutorErrors):
         _list("the executors cannot be used", error.problems)
         return ExitCode.ERROR
     if isinstance(error, InvalidSettings):
-        _list("the settings cannot be used", error.problems)
+        of_settings = any(problem.startswith(_SETTING) for problem in error.problems)
+        what = "the settings" if of_settings else "the executors"
+        _list(f"{what} cannot be used", error.problems)
         return ExitCode.ERROR
     if isinstance(error, TreeError | RequestRefused):
         say(f"error: {error}")
@@ -70,7 +83,9 @@ def explain(error: Exception) -> ExitCode | None:
 def _explain_outside(error: Exception) -> ExitCode | None:
     """Tell about what the server or the system refuses."""
     if isinstance(error, RPCError):
-        say(f"error: Temporal refuses it: {' '.join(error.message.split())}")
+        message = " ".join(error.message.split())
+        hint = _NAMESPACE_HINT if _NO_NAMESPACE.search(message) else ""
+        say(f"error: Temporal refuses it: {message}{hint}")
         return _BY_RPC_STATUS.get(error.status, ExitCode.ERROR)
     if isinstance(error, RuntimeError) and str(error).startswith(_NO_WORKER):
         say(f"error: Temporal refuses the worker: {reason_of(error)}")
@@ -80,6 +95,28 @@ def _explain_outside(error: Exception) -> ExitCode | None:
         say(f"error: {what}")
         return ExitCode.ERROR
     return None
+
+
+def show_usage(error: Any) -> None:
+    """Tell what is wrong with a command line, and how it is written if that is not clear."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # the help has been shown
+        return
+    if type(error) is typer.BadParameter and error.param is not None:
+        say(f"error: {error.param.opts[-1]}: {_plain(error.message)}")
+        return
+    say(f"error: {_lower(error.format_message())}")
+    if error.ctx is not None:
+        usage = error.ctx.get_usage().removeprefix("Usage: ").translate(_NO_BRACES)
+        say(f"usage: {usage}; {error.ctx.command_path} --help says more")
+
+
+def _plain(message: str) -> str:
+    """Leave out what only says by which library a value was looked at."""
+    return _lower(message).removeprefix("value error, ").partition(", unable to parse")[0]
+
+
+def _lower(message: str) -> str:
+    return f"{message[:1].lower()}{message[1:]}".removesuffix(".")
 
 
 def show_problems(problems: Sequence[Problem], file: str | None = None) -> None:

@@ -1,19 +1,28 @@
 """Follow a tree to its end: a live picture on a terminal, a line per change elsewhere."""
 
 import asyncio
-import contextlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from rich.console import Group
-from rich.live import Live
+from rich.padding import Padding
+from rich.text import Text
 
+from regrow.cli.beside import beside
 from regrow.cli.exits import ExitCode, code_of, people, say
+from regrow.cli.live import show_live
 from regrow.cli.options import Output
-from regrow.cli.view import change_line, failure_lines, retry_line, summary_line, tree_lines
+from regrow.cli.still import is_screen
+from regrow.cli.view import change_line, failure_lines, retry_line, summary_line
+from regrow.cli.view.hints import (
+    Place,
+    answer_line,
+    held_line,
+    next_lines,
+    question_of,
+    trouble_lines,
+)
 from regrow.client import (
     Attempt,
     Change,
@@ -27,13 +36,10 @@ from regrow.client.tree_client import DEFAULT_ADDRESS
 from regrow.client.watching import Seen
 from regrow.core.durations import parse_duration
 from regrow.core.result import TreeResult
-from regrow.core.wire import SLEEP, WAIT_FOR_EVENT
+from regrow.core.wire import Status
 
-_FRAME_SECONDS = 0.25
-_SPARE_LINES = 6
-_LEAST_LINES = 5
 _PATIENCE = 5.0
-_MOST_HINTS = 3
+_INDENTED: Final = (0, 0, 0, 2)
 _ATTEMPT: Final = TypeAdapter(Attempt)
 
 
@@ -44,10 +50,11 @@ async def follow_to_end(
     *,
     quiet: bool = False,
     inside: bool = True,
+    stays: bool = False,
 ) -> ExitCode:
     """Show every change until the tree has ended, then its result; gives the exit code.
 
-    With `inside` those of sub-trees too.
+    With `inside` those of sub-trees too. What to type next is said if the server `stays` for it.
     """
     limit = parse_duration(timeout).total_seconds() if timeout else None
     try:
@@ -58,10 +65,17 @@ async def follow_to_end(
     except TimeoutError:
         say(f"'{handle.id}' still runs after {timeout}")
         return ExitCode.STILL_RUNNING
-    print_result(
-        result, output, pictured=output is Output.TEXT and people.is_terminal and not quiet
-    )
+    pictured = output is Output.TEXT and is_screen(people) and not quiet
+    print_result(result, output, pictured=pictured)
+    if pictured:
+        _say_what_failed(result, place_of(handle) if stays else None)
     return code_of(result.status)
+
+
+def place_of(handle: TreeHandle) -> Place:
+    """Give what commands about a tree must be told of its server."""
+    address = handle.client.service_client.config.target_host
+    return Place(None if address == DEFAULT_ADDRESS else address, handle.client.namespace)
 
 
 async def result_of(handle: TreeHandle) -> TreeResult:
@@ -83,6 +97,16 @@ def print_result(result: TreeResult, output: Output, *, pictured: bool = False) 
         print_json(result.outputs)
 
 
+def _say_what_failed(result: TreeResult, place: Place | None) -> None:
+    """Say below the picture, in full, what went wrong, and what to type next."""
+    for line in trouble_lines(result) if result.status is not Status.COMPLETED else ():
+        people.print(
+            Padding(Text(line.strip(), style="red"), _INDENTED, expand=False), soft_wrap=False
+        )
+    for line in next_lines(result, place) if place else ():
+        people.print(line, style="bold", markup=False)
+
+
 def print_json(value: object) -> None:
     """Print indented JSON on stdout."""
     sys.stdout.write(f"{json.dumps(value, ensure_ascii=False, indent=2)}\n")
@@ -96,104 +120,31 @@ async def _show_changes(handle: TreeHandle, output: Output, *, inside: bool) -> 
             async for change in handle.follow(seen, inside=inside):
                 sys.stdout.write(f"{json.dumps(_change_json(change), ensure_ascii=False)}\n")
                 sys.stdout.flush()
-        elif people.is_terminal:
-            await _show_live(handle, seen, inside=inside)
+        elif is_screen(people):
+            await show_live(handle, seen, people, place_of(handle), inside=inside)
         else:
             await _show_lines(handle, seen, inside=inside)
 
 
 async def _show_lines(handle: TreeHandle, seen: Seen, *, inside: bool) -> None:
-    held = False
+    held, place = False, place_of(handle)
     async for change in handle.follow(seen, inside=inside):
         if change.attempt is not None:
             if change.is_retry:
                 say(retry_line(change, change.attempt))
             continue
         say(change_line(seen.fold.tree, change))
-        if (hint := _answer_hint(handle, seen, change.task_id)) is not None:
-            say(hint)
-        if (hint := _held_hint(handle, seen.fold)) is not None and not held:
+        if change.task_id and (question := question_of(seen, change.task_id)) is not None:
+            say(answer_line(question, place))
+        if (hint := held_line(seen.fold, place)) is not None and not held:
             say(hint)
         held = hint is not None
-
-
-def _answer_hint(handle: TreeHandle, seen: Seen, task_id: str | None) -> str | None:
-    """Say how a wait that has just begun is answered, if it is one for people."""
-    holder = seen.holder_of(task_id) if task_id else None
-    if task_id is None or holder is None or holder.fold.run is None:
-        return None
-    own_id = task_id.rpartition("/")[2]
-    wait = holder.fold.run.waits.get(own_id)
-    if wait is None or wait.kind == SLEEP:
-        return None
-    where = _where(handle, holder.fold.tree_id)
-    if wait.kind == WAIT_FOR_EVENT:
-        return f"  it waits for: regrow event {wait.event} {where}"
-    prompt = f'"{wait.prompt}"  ' if wait.prompt else ""
-    return f"  {prompt}answer: regrow approve {own_id} {where}   (or --reject)"
-
-
-def _held_hint(handle: TreeHandle, fold: Fold) -> str | None:
-    """Say what goes on with a tree that is kept open until somebody mends it."""
-    if fold.run is None or not fold.run.is_held:
-        return None
-    where = _where(handle, handle.id)
-    return f"  it is held; go on: regrow retry {where}   (or: regrow skip TASK, regrow cancel)"
-
-
-def _where(handle: TreeHandle, tree_id: str) -> str:
-    address = handle.client.service_client.config.target_host
-    return f"-w {tree_id}" + ("" if address == DEFAULT_ADDRESS else f" --address {address}")
-
-
-async def _show_live(handle: TreeHandle, seen: Seen, *, inside: bool) -> None:
-    fold = seen.fold
-
-    def frame() -> Group:
-        height = max(people.height - _SPARE_LINES, _LEAST_LINES)
-        if fold.tree is None:
-            return Group()
-        hints = [_answer_hint(handle, seen, task_id) for task_id in _waiting(seen)][:_MOST_HINTS]
-        hints.append(_held_hint(handle, fold))
-        lines = tree_lines(fold.tree, fold.result(), height=height, seen=seen)
-        return Group(*lines, *(hint for hint in hints if hint))
-
-    async def refresh() -> None:
-        while True:
-            live.update(frame(), refresh=True)
-            await asyncio.sleep(_FRAME_SECONDS)
-
-    with Live(console=people, auto_refresh=False) as live:
-        async with beside(refresh()):
-            async for _ in handle.follow(seen, inside=inside):
-                pass
-        live.update(frame(), refresh=True)
-
-
-def _waiting(seen: Seen, path: str = "") -> Iterator[str]:
-    """Give the tasks that wait, those inside sub-trees by their paths."""
-    if seen.fold.ended is None and seen.fold.run is not None:
-        yield from (f"{path}{task_id}" for task_id in seen.fold.run.waits)
-    for unit, inner in seen.inside.items():
-        yield from _waiting(inner, f"{path}{unit}/")
 
 
 async def _warn_if_untaken(fold: Fold) -> None:
     await asyncio.sleep(_PATIENCE)
     if fold.run is None and fold.ended is None:
         say("no worker has taken the tree yet; is one running on its task queue? (`regrow worker`)")
-
-
-@contextlib.asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """Do something beside the block, for as long as it lasts."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _change_json(change: Change) -> dict[str, Any]:

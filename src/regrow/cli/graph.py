@@ -71,8 +71,7 @@ def graph(
         return _draw_fold(fold, format_) if fold else ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        handle = client.get(workflow_id or "")
+        handle = await Target(address, namespace, profile).open(workflow_id or "")
         fold = handle.new_fold()
         await handle.status(fold)
         return _draw_fold(fold, format_)

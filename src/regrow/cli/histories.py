@@ -40,8 +40,8 @@ def read_histories(
 
 
 def _read_run(file: str) -> Sequence[HistoryEvent] | None:
-    text = sys.stdin.read() if file == "-" else Path(file).read_text()
     try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         events = WorkflowHistory.from_json("", text).events
     except (ValueError, ParseError) as error:
         say(f"error: {file}: this is no history as JSON: {error}")

@@ -1,5 +1,6 @@
 """Commands that host something: a worker, a local server; and what they would host."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,7 +13,7 @@ from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
 from regrow.cli.follow import print_json
-from regrow.cli.init import write_project
+from regrow.cli.init import FilesExist, write_project
 from regrow.cli.session import Target
 from regrow.embedded import EmbeddedServer, embedded_server
 from regrow.executors import Executor
@@ -25,7 +26,12 @@ def executors(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schemas too.")] = False,
     output: opt.OutputOption = opt.Output.TEXT,
 ) -> ExitCode:
-    """List the executors that a worker would have."""
+    """List the executors that a worker would have.
+
+    Example: regrow executors --executors executors.py
+
+    Example: regrow executors --executors executors.py --schema
+    """
     _, registry = configure(sources or ())
     found = sorted(registry, key=lambda executor: executor.id)
     if schema or output is not opt.Output.TEXT:
@@ -53,6 +59,8 @@ def worker(
     Settings: REGROW_EXECUTORS, REGROW_TASK_QUEUE, REGROW_MAX_CONCURRENT_TASKS,
     REGROW_GRACEFUL_SHUTDOWN_TIMEOUT, REGROW_COMMAND_ALLOW, REGROW_LOG_LEVEL, REGROW_LOG_FORMAT;
     where Temporal is: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_….
+
+    Example: regrow worker --executors executors.py --address localhost:7233
     """
     settings, registry = configure(executors or (), task_queue)
     configure_logs(level=settings.log_level, style=settings.log_format)
@@ -68,8 +76,12 @@ def worker(
 def dev(
     executors: opt.Executors = None,
     db: opt.Database = None,
-    port: Annotated[int, typer.Option(help="Temporal's port.")] = 7233,
-    ui_port: Annotated[int, typer.Option(help="The Web UI's port.")] = 8233,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Temporal's port.")
+    ] = 7233,
+    ui_port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="The Web UI's port.")
+    ] = 8233,
     with_worker: Annotated[
         bool | None,
         typer.Option(
@@ -104,16 +116,29 @@ def dev(
 
 def init(
     directory: Annotated[
-        Path, typer.Argument(help="Where to write it; must not exist or be empty.")
+        Path,
+        typer.Argument(
+            help="Where to write it; nothing that is there is overwritten.", metavar="DIR"
+        ),
     ],
 ) -> ExitCode:
-    """Write a small project that runs: executors, a tree and its tests."""
-    if directory.exists() and any(directory.iterdir()):
-        say(f"error: {directory} is not empty; name a new directory")
+    """Write a small project that runs: executors, a tree and its tests.
+
+    Example: regrow init invoices
+    """
+    if directory.is_file():
+        say(f"error: {directory} is a file; name a directory")
         return ExitCode.ERROR
-    for path in write_project(directory):
+    try:
+        written = write_project(directory)
+    except FilesExist as error:
+        say(f"error: {error}; name another directory, or move them away")
+        return ExitCode.ERROR
+    for path in written:
         typer.echo(path)
-    say(f"now: cd {directory} && regrow run tree.yaml --executors executors.py")
+    if directory.resolve() != Path.cwd():
+        say(f"now: cd {shlex.quote(str(directory))}")
+    say("then: regrow run tree.yaml --executors executors.py   (README.md says more)")
     return ExitCode.DONE
 
 

@@ -11,12 +11,24 @@ from typing import Annotated, NoReturn
 import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from regrow.cli import hosts, rerun, schedule, schema, setup, simulation, steering, trees
-from regrow.cli.commands import as_command
-from regrow.cli.exits import ExitCode
+from regrow.cli import (
+    graph,
+    hosts,
+    report,
+    rerun,
+    schedule,
+    schema,
+    setup,
+    simulation,
+    steering,
+    trees,
+)
+from regrow.cli.exits import ExitCode, UsageError, show_usage
+from regrow.cli.help import PANELS, Group, add_commands
 
 app = typer.Typer(
     name="regrow",
+    cls=Group,
     help="Durable task trees on Temporal: whatever dies on the way, the tree finishes.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,14 +39,15 @@ _COMMANDS = {
     **trees.COMMANDS,
     **steering.COMMANDS,
     **rerun.COMMANDS,
+    **graph.COMMANDS,
+    **report.COMMANDS,
     **simulation.COMMANDS,
     **hosts.COMMANDS,
     **schema.COMMANDS,
     **setup.COMMANDS,
 }
-for name, function in _COMMANDS.items():
-    app.command(name)(as_command(function))
-app.add_typer(schedule.app, name="schedule")
+add_commands(app, _COMMANDS, PANELS)
+app.add_typer(schedule.app, name="schedule", rich_help_panel="Run trees")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -58,11 +71,14 @@ def _options(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives the exit code."""
     _quiet_core()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        app(list(sys.argv[1:] if argv is None else argv), prog_name="regrow")
-    except SystemExit as end:
+        return app(words, prog_name="regrow", standalone_mode=False) or ExitCode.DONE
+    except SystemExit as end:  # of a completion, or of a pipe whose reader has gone
         return end.code if isinstance(end.code, int) else ExitCode.ERROR
-    return ExitCode.DONE
+    except UsageError as error:
+        show_usage(error)
+        return ExitCode.INVALID
 
 
 def run_and_exit() -> NoReturn:

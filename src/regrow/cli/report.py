@@ -60,8 +60,8 @@ def report(
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        return _write(await report_of(client.get(workflow_id)), file, workflow_id)
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        return _write(await report_of(handle), file, workflow_id)
 
     return work()
 

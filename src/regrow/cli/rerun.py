@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from regrow.cli import completion
 from regrow.cli import options as opt
 from regrow.cli.check import parse_inputs
 from regrow.cli.commands import Work
@@ -32,7 +33,12 @@ def rerun(
     ] = False,
     from_tasks: Annotated[
         list[str] | None,
-        typer.Option("--from", metavar="TASK", help="Like --failed, and this task; repeatable."),
+        typer.Option(
+            "--from",
+            metavar="TASK",
+            help="Like --failed, and this task; repeatable.",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     items: Annotated[
         list[str] | None,
@@ -42,7 +48,8 @@ def rerun(
     ] = None,
     inputs: opt.Set = None,
     new_id: Annotated[
-        str | None, typer.Option("--id", help="The new tree's id; default: <root>.r<n>.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="The new tree's id; default: <root>.r<n>."),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be kept and what would run, and why.")
@@ -57,7 +64,9 @@ def rerun(
     With --failed, --from or --items, what completed and is written as it was is kept: nothing is
     executed for it. What names an input that is set anew runs. Without them everything runs.
 
-    Example: regrow rerun -w nightly-7 --failed --set batch=20 --plan
+    Example: regrow rerun -w nightly-7 --failed --plan
+
+    Example: regrow rerun -w nightly-7 --from save --set batch=20
     """
     chosen = _items(items or ())
     document = read_tree(file, ()) if file else None
@@ -65,7 +74,7 @@ def rerun(
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        handle = (await Target(address, namespace, profile).connect()).get(workflow_id)
+        handle = await Target(address, namespace, profile).open(workflow_id)
         asked: dict[str, Any] = {
             "failed": failed,
             "from_tasks": tuple(from_tasks or ()),

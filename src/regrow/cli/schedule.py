@@ -14,9 +14,11 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
 )
 
+from regrow.cli import completion
 from regrow.cli import options as opt
-from regrow.cli.commands import Work, as_command
+from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
+from regrow.cli.help import Group, add_commands
 from regrow.cli.lists import columns, print_list, print_one
 from regrow.cli.schedule_times import times_of
 from regrow.cli.session import Target
@@ -86,7 +88,10 @@ class _Described(_Listed):
     trees: list[_Tree]
 
 
-ScheduleId = Annotated[str, typer.Argument(help="The schedule's id.", metavar="ID")]
+ScheduleId = Annotated[
+    str,
+    typer.Argument(help="The schedule's id.", metavar="ID", autocompletion=completion.schedules),
+]
 Policy = Annotated[
     Overlap,
     typer.Option(metavar="POLICY", help=f"While an earlier tree runs: {', '.join(Overlap)}."),
@@ -103,7 +108,8 @@ def create(
         typer.Option(metavar="DURATION", help="Or how often, such as 90s or 1h30m."),
     ] = None,
     schedule_id: Annotated[
-        str | None, typer.Option("--id", help="The schedule's id; default: the tree's name.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="The schedule's id; default: the tree's name."),
     ] = None,
     inputs: opt.Set = None,
     overlap: Policy = Overlap.SKIP,
@@ -114,7 +120,7 @@ def create(
     start_paused: Annotated[
         bool, typer.Option("--start-paused", help="Start nothing until `resume`.")
     ] = False,
-    note: Annotated[str | None, typer.Option(help="Shown by `describe`.")] = None,
+    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Shown by `describe`.")] = None,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
@@ -125,7 +131,9 @@ def create(
 
     Each tree's id is the schedule's with the time at which it was due, in UTC.
 
-    Example: regrow schedule create report.yaml --cron '0 8 * * 1-5' --time-zone Europe/Berlin
+    Example: regrow schedule create nightly.yaml --cron '30 2 * * *'
+
+    Example: regrow schedule create poll.yaml --every 15m --overlap buffer-one
     """
     tree = read_tree(file, inputs or ())
     if tree is None or not _is_possible(cron, every, time_zone):
@@ -158,7 +166,10 @@ def list_schedules(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """List the schedules that start trees."""
+    """List the schedules that start trees.
+
+    Example: regrow schedule list
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -182,7 +193,10 @@ def describe(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Show when a schedule is due and how the latest trees that it started stand."""
+    """Show when a schedule is due and how the latest trees that it started stand.
+
+    Example: regrow schedule describe nightly
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -200,14 +214,17 @@ def describe(
 def pause(
     schedule_id: ScheduleId,
     reason: Annotated[
-        str, typer.Option(help="Shown by `describe`, in place of the note.")
+        str, typer.Option(metavar="TEXT", help="Shown by `describe`, in place of the note.")
     ] = "paused with regrow",
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Start nothing more until `resume`; trees that run go on."""
+    """Start nothing more until `resume`; trees that run go on.
+
+    Example: regrow schedule pause nightly --reason "the shop is closed"
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -225,7 +242,10 @@ def resume(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Go on from the next time; what was due during the pause is left out."""
+    """Go on from the next time; what was due during the pause is left out.
+
+    Example: regrow schedule resume nightly
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -240,14 +260,20 @@ def trigger(
     schedule_id: ScheduleId,
     overlap: Annotated[
         Overlap | None,
-        typer.Option(help="What to do while an earlier tree runs; default: as the schedule says."),
+        typer.Option(
+            metavar="POLICY",
+            help="What to do while an earlier tree runs; default: as the schedule says.",
+        ),
     ] = None,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Start a tree now, also while the schedule is paused."""
+    """Start a tree now, also while the schedule is paused.
+
+    Example: regrow schedule trigger nightly
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -275,7 +301,7 @@ def backfill(
 
     Times without an offset are UTC. A time whose tree has run already runs again.
 
-    Example: regrow schedule backfill nightly --from 2026-01-01 --to 2026-01-31T23:59
+    Example: regrow schedule backfill nightly --from 2026-01-01 --to 2026-01-31
     """
     first, last = _time(start_at, "--from"), _time(end_at, "--to")
     if first is None or last is None:
@@ -301,7 +327,10 @@ def delete(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Delete a schedule; trees that it started stay."""
+    """Delete a schedule; trees that it started stay.
+
+    Example: regrow schedule delete nightly
+    """
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile).connect()
@@ -429,10 +458,10 @@ COMMANDS: Final[Mapping[str, Callable[..., Work | ExitCode]]] = {
 }
 
 app = typer.Typer(
+    cls=Group,
     help="Start trees by themselves, at set times, with Temporal's schedules.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for name, function in COMMANDS.items():
-    app.command(name)(as_command(function))
+add_commands(app, COMMANDS, {})

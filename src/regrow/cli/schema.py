@@ -28,8 +28,10 @@ def schema(
 
     With --executors the inputs of their tasks are checked too, those of built-in ones included.
 
-    Example: regrow schema --executors executors.py -O tree.schema.json, and as the first line of
-    the tree: # yaml-language-server: $schema=tree.schema.json
+    An editor finds it by the first line of a tree:
+    # yaml-language-server: $schema=tree.schema.json
+
+    Example: regrow schema --executors executors.py -O tree.schema.json
     """
     registry = make_registry(tuple(executors)) if executors else ()
     described = tree_schema({executor.id: _inputs_of(executor) for executor in registry})

@@ -1,20 +1,28 @@
 """Where a command runs its tree: on the server that is configured, or on one of its own."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.cli.exits import say
-from regrow.client import TreeClient
+from regrow.client import TreeClient, TreeHandle, TreeNotFound
+from regrow.client.errors import InvalidConnection, NotATree
 from regrow.client.tree_client import DEFAULT_ADDRESS
+from regrow.core.wire import WORKFLOW_TYPE
 from regrow.embedded import embedded_server
 from regrow.executors import Registry
 from regrow.settings import load_settings
 from regrow.worker import configure, running_worker
+
+_MOST_KNOWN: Final = 100
+_NO_NAMESPACE: Final = "Namespace "
+"""How the server begins to say that the namespace is missing, not the tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +35,43 @@ class Target:
     task_queue: str | None = None
 
     async def connect(self) -> TreeClient:
-        """Connect; raises `ServerUnreachable`."""
-        return await TreeClient.connect(
-            address=self.address,
-            namespace=self.namespace,
-            profile=self.profile,
-            task_queue=self.task_queue or load_settings().task_queue,
-        )
+        """Connect; raises `ServerUnreachable`, or `InvalidConnection` before anything is asked."""
+        task_queue = self.task_queue or load_settings().task_queue
+        _refuse_url(self._named_address())
+        with _in_words():
+            return await TreeClient.connect(
+                address=self.address,
+                namespace=self.namespace,
+                profile=self.profile,
+                task_queue=task_queue,
+            )
+
+    async def open(self, tree_id: str) -> TreeHandle:
+        """Connect and find a tree; raises `TreeNotFound`, or `NotATree` for other workflows."""
+        client = await self.connect()
+        handle = client.get(tree_id)
+        try:
+            about = await handle.workflow_handle.describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND or _NO_NAMESPACE in error.message:
+                raise
+            known = [tree.tree_id async for tree in client.list(limit=_MOST_KNOWN)]
+            raise TreeNotFound(tree_id, client.client.namespace, known) from None
+        if about.workflow_type != WORKFLOW_TYPE:
+            raise NotATree(tree_id, about.workflow_type)
+        return handle
 
     @property
     def is_configured(self) -> bool:
         """Whether anybody named a server: then it must answer, and nothing is started instead."""
-        if self.address or self.profile:
-            return True
-        return "target_host" in ClientConfig.load_client_connect_config()
+        return bool(self.profile or self._named_address())
+
+    def _named_address(self) -> str | None:
+        """Give the address that is named here, in the environment or in Temporal's file."""
+        if self.address:
+            return self.address
+        with _in_words():
+            return ClientConfig.load_client_connect_config(self.profile).get("target_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +113,20 @@ async def session(
         async with running_worker(server.client, registry, settings):
             client = TreeClient(server.client, task_queue=settings.task_queue)
             yield Session(client, registry, server.ui_url)
+
+
+@contextmanager
+def _in_words() -> Generator[None]:
+    """Raise `InvalidConnection` for a profile, file or address that Temporal's SDK cannot read."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise InvalidConnection(" ".join(str(error).split())) from None
+
+
+def _refuse_url(address: str | None) -> None:
+    if address and "://" in address:
+        raise InvalidConnection(f"'{address}' is a URL; an address is HOST:PORT")
 
 
 async def _answers(address: str) -> bool:

@@ -25,6 +25,8 @@ def setup(
 
     Once for a namespace; doing it again changes nothing. The servers of `regrow dev`, `regrow run`
     and the compose file have them.
+
+    Example: regrow setup --address temporal.example:7233 -n trees
     """
 
     async def work() -> ExitCode:

@@ -41,7 +41,9 @@ def simulate_tree(
     Tasks give null unless --result or --fail says otherwise; approvals approve, or reject if they
     are to fail. A task in a sub-tree is named by its path, an item of a map by its index.
 
-    Example: regrow simulate tree.yaml --fail enrich --result 'fetch={"active": true}'
+    Example: regrow simulate tree.yaml
+
+    Example: regrow simulate tree.yaml --fail enrich --result 'fetch={"id": 7}'
     """
     tree = read_tree(file, inputs or ())
     if tree is None:
@@ -67,17 +69,21 @@ def _script(
         approval = any(task.id == name and task.executor_id == APPROVAL for task in tree.tasks)
         script[name] = rejects(note="simulated") if approval else fails("simulated failure")
     for setting in results:
-        name, _, text = setting.partition("=")
+        name, equals, text = setting.partition("=")
+        if not (name and equals):
+            say(f"error: --result {setting}: write TASK=JSON")
+            return None
         try:
             script[name] = returns(json.loads(text))
         except ValueError as error:
-            say(f"error: --result {setting}: write TASK=JSON: {error}")
+            say(f"error: --result {setting}: not JSON: {error}")
             return None
     try:
         check_script(script, tree)
     except ValueError as error:
         for line in str(error).splitlines():
             say(f"error: {line}")
+        say("name a task, an item like each[1], a path into a sub-tree like part/a, or an executor")
         return None
     return script
 

@@ -8,23 +8,29 @@ from typing import Annotated, Any, Final
 import typer
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 
+from regrow.cli import completion
 from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
 from regrow.cli.follow import beside
 from regrow.cli.session import Target
+from regrow.client import RequestRefused, TreeHandle
 from regrow.core.wire import Status
 
 _PATIENCE: Final = 5.0
 
-Task = Annotated[str, typer.Argument(help="The task's id.", metavar="TASK")]
-By = Annotated[str | None, typer.Option(help="Who says so; kept in history.")]
-Reason = Annotated[str | None, typer.Option(help="Why; kept in history.")]
-Note = Annotated[str | None, typer.Option(help="Why; kept in history.")]
+By = Annotated[str | None, typer.Option(metavar="NAME", help="Who says so; kept in history.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in history.")]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Why; kept in history.")]
 
 
 def approve(
-    task: Task,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="The approval's task id.", metavar="TASK", autocompletion=completion.approvals
+        ),
+    ],
     workflow_id: opt.TreeId,
     reject: Annotated[
         bool, typer.Option("--reject", help="Say no instead: the task fails, type `rejected`.")
@@ -41,15 +47,17 @@ def approve(
     """Answer an approval that waits.
 
     Example: regrow approve review -w release-7 --by ann --note "looks good"
+
+    Example: regrow approve review -w release-7 --reject --by ann
     """
     value, readable = _json(result, "--result")
     if not readable:
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        handle = client.get(workflow_id)
-        await _answered(handle.approve(task, approved=not reject, by=by, note=note, result=value))
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        answer = handle.approve(task, approved=not reject, by=by, note=note, result=value)
+        await _answered(handle, answer)
         say(f"{task} {'rejected' if reject else 'approved'}")
         return ExitCode.DONE
 
@@ -57,7 +65,10 @@ def approve(
 
 
 def event(
-    name: Annotated[str, typer.Argument(help="The event's name.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(help="The event's name.", metavar="NAME", autocompletion=completion.events),
+    ],
     workflow_id: opt.TreeId,
     payload: Annotated[
         str | None, typer.Option(metavar="JSON", help="The result of whatever waits for it.")
@@ -75,8 +86,8 @@ def event(
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        answer = await _answered(client.get(workflow_id).send_event(name, value))
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        answer = await _answered(handle, handle.send_event(name, value))
         say(f"{name} sent" if answer["first"] else f"{name} was sent before; the first one counts")
         return ExitCode.DONE
 
@@ -91,14 +102,14 @@ def pause(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work:
-    """Let nothing new start in a tree; what runs goes on. `regrow resume` lets it go on.
+    """Let nothing new start in a tree until `regrow resume`; what runs goes on.
 
     Example: regrow pause -w nightly-7 --reason "the disk is full" --by ann
     """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        told = await _answered(client.get(workflow_id).pause(reason, by=by))
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        told = await _answered(handle, handle.pause(reason, by=by))
         say(f"paused{_since(told)}; `regrow resume -w {workflow_id}` lets it go on")
         return ExitCode.DONE
 
@@ -119,8 +130,8 @@ def resume(
     """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        await _answered(client.get(workflow_id).resume(reason, by=by))
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        await _answered(handle, handle.resume(reason, by=by))
         say(f"'{workflow_id}' goes on")
         return ExitCode.DONE
 
@@ -131,7 +142,11 @@ def cancel(
     workflow_id: opt.TreeId,
     task: Annotated[
         str | None,
-        typer.Argument(help="Only this task, or what is in this group.", metavar="[TASK]"),
+        typer.Argument(
+            help="Only this task, or what is in this group.",
+            metavar="[TASK]",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     reason: Reason = None,
     by: By = None,
@@ -143,17 +158,20 @@ def cancel(
 
     For what depends on a cancelled task that is a failure.
 
-    Example: regrow cancel -w nightly-7 scrape --reason "takes too long"
+    Example: regrow cancel -w nightly-7
+
+    Example: regrow cancel scrape -w nightly-7 --reason "takes too long"
     """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        handle = client.get(workflow_id)
+        handle = await Target(address, namespace, profile).open(workflow_id)
         if task is None:
+            if (await handle.workflow_handle.describe()).close_time is not None:
+                raise RequestRefused(f"'{workflow_id}' has ended")
             await handle.cancel(reason or "")
             say(f"asked '{workflow_id}' to cancel; {_watch(workflow_id)} shows when it has")
             return ExitCode.DONE
-        told = await _answered(handle.cancel_task(task, reason, by=by))
+        told = await _answered(handle, handle.cancel_task(task, reason, by=by))
         if told["status"] == Status.CANCELLED:
             say(f"{task} is cancelled")
         else:
@@ -167,7 +185,11 @@ def retry(
     workflow_id: opt.TreeId,
     task: Annotated[
         str | None,
-        typer.Argument(help="The task; default: all that failed.", metavar="[TASK]"),
+        typer.Argument(
+            help="The task; default: all that failed.",
+            metavar="[TASK]",
+            autocompletion=completion.failed_tasks,
+        ),
     ] = None,
     reason: Reason = None,
     by: By = None,
@@ -179,12 +201,12 @@ def retry(
 
     An ended tree is repaired with `regrow rerun`.
 
-    Example: regrow retry -w nightly-7 save --by ann
+    Example: regrow retry save -w nightly-7 --by ann
     """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        told = await _answered(client.get(workflow_id).retry_task(task, reason, by=by))
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        told = await _answered(handle, handle.retry_task(task, reason, by=by))
         names = ", ".join(told["retried"])
         say(f"runs again: {names}" if names else f"{task} has not ended, so it need not be retried")
         return ExitCode.DONE
@@ -193,7 +215,12 @@ def retry(
 
 
 def skip(
-    task: Task,
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="The task's id.", metavar="TASK", autocompletion=completion.failed_tasks
+        ),
+    ],
     workflow_id: opt.TreeId,
     result: Annotated[
         str | None,
@@ -209,36 +236,37 @@ def skip(
 
     With --result its dependents run; without, they are skipped as after any skip.
 
-    Example: regrow skip -w nightly-7 enrich --result '{"score": null}' --by ann
+    Example: regrow skip enrich -w nightly-7 --result '{"score": null}' --by ann
     """
     value, readable = _json(result, "--result")
     if not readable:
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
+        handle = await Target(address, namespace, profile).open(workflow_id)
         given = {} if result is None else {"result": value}
-        told = await _answered(client.get(workflow_id).skip_task(task, reason, by=by, **given))
+        told = await _answered(handle, handle.skip_task(task, reason, by=by, **given))
         say(f"{task} is {told['status']}")
         return ExitCode.DONE
 
     return work()
 
 
-async def _answered(request: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+async def _answered(handle: TreeHandle, request: Awaitable[dict[str, Any]]) -> dict[str, Any]:
     """Await what the tree's worker answers, and say so if there seems to be none."""
-    async with beside(_warn_if_unanswered()):
+    async with beside(_warn_if_unanswered(handle)):
         try:
             return await request
         except WorkflowUpdateRPCTimeoutOrCancelledError:  # the SDK's word for Ctrl-C
             raise asyncio.CancelledError from None
 
 
-async def _warn_if_unanswered() -> None:
+async def _warn_if_unanswered(handle: TreeHandle) -> None:
     await asyncio.sleep(_PATIENCE)
+    queue = (await handle.workflow_handle.describe()).task_queue
     say(
-        "no worker has answered yet; is one running on the tree's task queue? (`regrow worker`)"
-        " Whoever gives up here: a worker that comes later may still do it"
+        "no worker has answered yet; is one running on the tree's task queue?"
+        f" (`regrow worker -t {queue}`) Ctrl-C gives up; a worker that comes later may still do it"
     )
 
 
@@ -255,7 +283,8 @@ def _json(text: str | None, option: str) -> tuple[Any, bool]:
     try:
         return (None if text is None else json.loads(text)), True
     except ValueError as error:
-        say(f"error: {option} is not JSON: {error}")
+        quoted = f"""{option} '"text"'"""
+        say(f"error: {option} is not JSON: {error}; text is written {quoted}")
         return None, False
 
 

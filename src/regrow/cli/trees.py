@@ -1,31 +1,29 @@
 """Commands about trees: check, run, start, follow, look, stop."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from google.protobuf.json_format import ParseError
-from temporalio.client import WorkflowHistory
 
 from regrow.activities.catalogue import make_registry
+from regrow.cli import completion
 from regrow.cli import options as opt
 from regrow.cli.check import check_with_executors, parse_inputs
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say, show_problems
 from regrow.cli.follow import follow_to_end, print_json
+from regrow.cli.histories import fold_of
 from regrow.cli.lists import print_list
 from regrow.cli.session import Session, Target, session
 from regrow.cli.view import tree_lines
-from regrow.client import Document, Fold, TreeHandle, TreeSummary, read_document
+from regrow.client import Document, TreeHandle, TreeSummary, read_document
 from regrow.client.watching import Seen
-from regrow.core.durations import parse_duration
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
-from regrow.core.problems import InvalidTree
+from regrow.core.problems import InvalidTree, suggestion
 from regrow.core.result import TreeResult
-from regrow.core.wire import WORKFLOW_TYPE
 from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
@@ -33,12 +31,15 @@ _ALL_LINES = 1_000_000
 _LIST_HEADER = ("ID", "NAME", "STATUS", "STARTED", "ENDED", "TASKS")
 _TIME = "%Y-%m-%d %H:%M:%S"
 _TASKS_SHOWN = 3
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
     """Check a tree without running it; every problem is printed with its place.
 
     With --executors it is also checked that the executors exist and know the inputs.
+
+    Example: regrow validate tree.yaml --executors executors.py
     """
     document, tree = _read(file, ())
     if tree is None or document is None:
@@ -72,9 +73,11 @@ def run(
     started for this run and stopped at its end.
 
     Example: regrow run tree.yaml --executors executors.py --set user_id=123
+
+    Example: regrow run tree.yaml --executors executors.py --db state.db -w user-7
     """
     document, tree = _read(file, inputs or ())
-    if document is None or tree is None or not _is_limit(timeout):
+    if document is None or tree is None:
         return ExitCode.INVALID
     target = Target(address, namespace, profile, task_queue)
 
@@ -115,6 +118,8 @@ def start(
 
     The same id with the same document attaches to the tree there is, also to one that has ended;
     with another document that is an error, which says what differs.
+
+    Example: regrow start tree.yaml -w user-7 --set user_id=7
     """
     tree = read_tree(file, inputs or ())
     if tree is None:
@@ -149,23 +154,24 @@ def watch(
 
     Example: regrow watch -w nightly-7
     """
-    if not _is_limit(timeout):
-        return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        return await _followed(None, client.get(workflow_id), output, timeout, inside=inside)
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        return await _followed(None, handle, output, timeout, inside=inside)
 
     return work()
 
 
 def show(
-    workflow_id: Annotated[
-        str | None,
-        typer.Option("-w", "--workflow-id", help="The tree's id, which is its workflow id."),
-    ] = None,
+    workflow_id: opt.AnyTreeId = None,
     task: Annotated[
-        str | None, typer.Option("--task", help="Show everything about one task.")
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="Show everything about one task, as JSON.",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     history: Annotated[
         list[str] | None,
@@ -182,10 +188,12 @@ def show(
 ) -> Work | ExitCode:
     """Show how a tree stands now, read from its history; needs no worker, or not even a server.
 
+    Example: regrow show -w nightly-7 --task save
+
     Example: temporal workflow show -w nightly-7 -o json | regrow show --history -
     """
     if history:
-        fold = _fold_of(history, workflow_id)
+        fold = fold_of(history, workflow_id)
         if fold is None:
             return ExitCode.INVALID
         return _show(Seen(fold), fold.result(), task, output)
@@ -194,8 +202,7 @@ def show(
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        handle = client.get(workflow_id)
+        handle = await Target(address, namespace, profile).open(workflow_id)
         fold = handle.new_fold()
         result = await handle.status(fold)
         known = await handle.attempts() if fold.activities else {}
@@ -204,31 +211,11 @@ def show(
     return work()
 
 
-def _fold_of(files: Sequence[str], tree_id: str | None) -> Fold | None:
-    """Read downloaded histories; what is wrong has been printed when there is no fold."""
-    fold: Fold | None = None
-    for file in files:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-        try:
-            events = WorkflowHistory.from_json("", text).events
-        except (ValueError, ParseError) as error:
-            say(f"error: {file}: this is no history as JSON: {error}")
-            return None
-        start = events[0].workflow_execution_started_event_attributes if events else None
-        if start is None or start.workflow_type.name != WORKFLOW_TYPE:
-            say(f"error: {file}: this is no history of a tree, or not its beginning")
-            return None
-        fold = fold or Fold(tree_id or start.workflow_id or Path(file).stem)
-        fold.feed(events)
-    if fold is not None:
-        fold.finish()
-    return fold
-
-
 def _show(seen: Seen, result: TreeResult, task: str | None, output: opt.Output) -> ExitCode:
     if task is not None:
         if task not in result.tasks:
-            say(f"error: the tree has no task '{task}'; its tasks: {', '.join(result.tasks)}")
+            hint = suggestion(task, result.tasks) or f"; it has {_few(list(result.tasks))}"
+            say(f"error: the tree has no task '{task}'{hint}")
             return ExitCode.INVALID
         print_json(result.tasks[task].model_dump(mode="json"))
     elif output is not opt.Output.TEXT or seen.fold.tree is None:
@@ -247,19 +234,23 @@ def result(
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
 ) -> Work | ExitCode:
-    """Wait for a tree's end and print its result; exits as `run` does."""
-    if not _is_limit(timeout):
-        return ExitCode.INVALID
+    """Wait for a tree's end and print its result; exits as `run` does.
+
+    Example: regrow result -w nightly-7 -o json --timeout 1h
+    """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        return await follow_to_end(client.get(workflow_id), output, timeout, quiet=True)
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        return await follow_to_end(handle, output, timeout, quiet=True)
 
     return work()
 
 
 def explain(
-    task: Annotated[str, typer.Argument(help="The task's id.", metavar="TASK")],
+    task: Annotated[
+        str,
+        typer.Argument(help="The task's id.", metavar="TASK", autocompletion=completion.tasks),
+    ],
     workflow_id: opt.TreeId,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
@@ -272,8 +263,8 @@ def explain(
     """
 
     async def work() -> ExitCode:
-        client = await Target(address, namespace, profile).connect()
-        told = await client.get(workflow_id).explain(task)
+        handle = await Target(address, namespace, profile).open(workflow_id)
+        told = await handle.explain(task)
         if output is not opt.Output.TEXT:
             print_json({"task_id": told.task_id, "status": told.status, "because": told.lines})
             return ExitCode.DONE
@@ -291,11 +282,16 @@ def list_trees(
         bool, typer.Option("--waiting", help="Those that wait for people; see `regrow setup`.")
     ] = False,
     running: Annotated[bool, typer.Option("--running", help="Those that have not ended.")] = False,
-    name: Annotated[str | None, typer.Option(help="Those with this name.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Those with this name.")] = None,
     query: Annotated[
-        str, typer.Option(help="A Temporal list filter, such as \"StartTime > '2026-01-31'\".")
+        str,
+        typer.Option(
+            metavar="FILTER",
+            help="A Temporal list filter, such as \"StartTime > '2026-01-31'\".",
+            show_default=False,
+        ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, help="The most trees to list.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most trees to list.")] = 100,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
@@ -331,10 +327,13 @@ def _summary_row(tree: TreeSummary) -> tuple[str, ...]:
 
 def _tasks(how: str, task_ids: Sequence[str]) -> Iterator[str]:
     """Name the first few tasks."""
-    more = len(task_ids) - _TASKS_SHOWN
-    rest = f" and {more} more" if more > 0 else ""
     if task_ids:
-        yield f"{how}: {', '.join(task_ids[:_TASKS_SHOWN])}{rest}"
+        yield f"{how}: {_few(task_ids)}"
+
+
+def _few(task_ids: Sequence[str]) -> str:
+    more = len(task_ids) - _TASKS_SHOWN
+    return ", ".join(task_ids[:_TASKS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary_json(tree: TreeSummary) -> dict[str, Any]:
@@ -364,18 +363,18 @@ def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree
     except InvalidTree as error:
         show_problems(error.problems, file)
     except OSError as error:
-        say(f"error: {file}: {error.strerror}")
+        say(f"error: {file}: {error.strerror or error}{_nearest(file)}")
     return None, None
 
 
-def _is_limit(timeout: str | None) -> bool:
-    """Check, before anything starts, for how long is to be waited; says what is wrong."""
-    try:
-        parse_duration(timeout or 0)
-    except ValueError as error:
-        say(f"error: --timeout: {error}")
-        return False
-    return True
+def _nearest(file: str) -> str:
+    """Suggest a file that is there, if this one is not."""
+    path = Path(file)
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    known = {each.stem: each for each in path.parent.iterdir() if each.suffix in _SUFFIXES}
+    close = get_close_matches(path.stem, known, n=1)
+    return f"; did you mean '{known[close[0]]}'?" if close else ""
 
 
 async def _followed(
@@ -392,9 +391,8 @@ async def _followed(
         return await follow_to_end(handle, output, timeout, quiet=quiet, inside=inside)
     except InvalidTree as error:
         if document is None:
-            show_problems(error.problems)
-        else:
-            show_problems(document.place(error.problems), document.name)
+            raise
+        show_problems(document.place(error.problems), document.name)
         return ExitCode.INVALID
 
 

@@ -41,6 +41,7 @@ class Document:
     def tree(self) -> TaskTree:
         """Check it; raises `InvalidTree` whose problems have a line and a column."""
         try:
+            _refuse_other(self.value)
             return load(self.value, name=self.file.stem)
         except InvalidTree as error:
             raise InvalidTree(self.place(error.problems)) from None
@@ -151,6 +152,14 @@ class _Includes:
         if self._bytes > MAX_JSON_BYTES:
             raise _refusal(name, f"the files together are larger than {MAX_JSON_BYTES // MIB} MiB")
         return file
+
+
+def _refuse_other(value: Any) -> None:
+    """Refuse a file that holds no tree; raises `InvalidTree`."""
+    if isinstance(value, dict | list):
+        return
+    what = "nothing" if value is None else "text" if isinstance(value, str) else f"only {value!r}"
+    raise InvalidTree([Problem("tree", (), f"the file holds {what}, not a tree with its `tasks`")])
 
 
 def _tasks(value: Any, where: Place) -> list[tuple[dict[str, Any], Place]]:

@@ -1,5 +1,6 @@
 """One file: its size is limited before it is parsed, since it comes from outside."""
 
+import errno
 import json
 import sys
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ def read_file(name: str) -> File:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        _refuse("encoding", f"the file is not UTF-8: {error.reason} at byte {error.start}")
+        message = f"this is no text in UTF-8: {error.reason} at byte {error.start}"
+        _refuse("encoding", message)
     is_json = name.endswith(".json") or (name == STDIN and text.lstrip()[:1] in ("{", "["))
     return File(name, _parse_json(text) if is_json else parse_yaml(text), text)
 
@@ -46,6 +48,8 @@ def read_file(name: str) -> File:
 def _read_limited(name: str) -> bytes:
     most = MAX_YAML_BYTES if name.endswith((".yaml", ".yml")) else MAX_JSON_BYTES
     if name == STDIN:
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - it may be closed
+            raise OSError(errno.EBADF, "standard input is closed")
         data = sys.stdin.buffer.read(most + 1)
     else:
         with Path(name).open("rb") as file:

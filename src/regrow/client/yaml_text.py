@@ -23,6 +23,18 @@ from regrow.core.limits import MIB
 from regrow.core.problems import InvalidTree, Path, Problem
 
 MAX_YAML_BYTES: Final = 1 * MIB
+_IN_WORDS: Final = {
+    "expected <block end>": "what stands here is indented neither as what is above it, nor further",
+    "mapping values are not allowed": "a ':' cannot stand here; is the line above indented right?"
+    " Text with ': ' in it needs quotes",
+    "character '\\t'": "a tab cannot indent; use spaces",
+    "character '@'": "text cannot begin with '@' unless it is in quotes",
+    "character '`'": "text cannot begin with '`' unless it is in quotes",
+    "character '%'": "text cannot begin with '%' unless it is in quotes",
+    "expected ',' or ']'": "a list that begins with '[' lacks a ',' or its ']'",
+    "expected ',' or '}'": "a mapping that begins with '{' lacks a ',' or its '}'",
+}
+"""What the reader says, by a part of it, for people."""
 
 
 def parse_yaml(text: str) -> Any:
@@ -36,7 +48,7 @@ def parse_yaml(text: str) -> Any:
         line, column = _mark(error)
         code = "duplicate_key" if "duplicate key" in str(error.problem) else "syntax"
         problem = str(error.problem or error.context or "cannot be read").splitlines()[0]
-        message = _repeated(problem) if code == "duplicate_key" else f"not YAML: {problem}"
+        message = _repeated(problem) if code == "duplicate_key" else _in_words(problem)
         raise InvalidTree([Problem(code, (), message, line, column)]) from None
     except RecursionError:
         _refuse("too_deep", "nested too deep")
@@ -64,6 +76,11 @@ class Places:
                 break
             marked = marked[part]
         return line + 1, column + 1
+
+
+def _in_words(problem: str) -> str:
+    meant = next((words for sign, words in _IN_WORDS.items() if sign in problem), problem)
+    return f"not YAML: {meant}"
 
 
 def _repeated(problem: str) -> str:

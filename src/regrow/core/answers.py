@@ -6,6 +6,7 @@ from regrow.core import limits
 from regrow.core.by_hand import RequestRefused
 from regrow.core.models import Json, TaskId
 from regrow.core.outcome import Outcome
+from regrow.core.problems import suggestion
 from regrow.core.record import Record
 from regrow.core.result import json_size
 from regrow.core.run import TreeRun
@@ -15,7 +16,7 @@ from regrow.core.wire import APPROVAL, ErrorType, Status
 def check_approval(run: TreeRun, task_id: TaskId, *, approved: bool) -> bool:
     """Tell whether the answer is new; raises `RequestRefused` if it cannot be given."""
     if task_id not in run.tasks:
-        raise RequestRefused(f"the tree has no task '{task_id}'")
+        raise RequestRefused(f"the tree has no task '{task_id}'{suggestion(task_id, run.tasks)}")
     if run.plan.natives.get(task_id) != APPROVAL:
         raise RequestRefused(
             f"'{task_id}' is no approval but runs {run.tasks[task_id].executor_id}"

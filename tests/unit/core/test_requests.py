@@ -211,7 +211,9 @@ def test_answer_that_a_continuation_left_behind_is_told_without_its_name_and_hou
 
 
 def test_unknown_task_is_refused() -> None:
-    assert refused_approval(begun(approval("ok")), "okay") == "the tree has no task 'okay'"
+    told = "the tree has no task 'okay'; did you mean 'ok'?"
+
+    assert refused_approval(begun(approval("ok")), "okay") == told
 
 
 @pytest.mark.parametrize(
