@@ -1,6 +1,6 @@
 # `make check` is what CI runs. It expects the dev extra: pip install -e '.[dev]'
 
-.PHONY: check static lint types layers coverage package test browser long format
+.PHONY: check static lint types layers coverage package test browser long format docs
 
 check: static test
 
@@ -34,3 +34,8 @@ long:
 format:
 	ruff check --fix
 	ruff format
+
+# The reference is written out of the code; then the site, into site/.
+docs:
+	python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict

@@ -1,0 +1,1 @@
+"""The reference, written out of the code: `make docs`."""
