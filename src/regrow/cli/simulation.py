@@ -8,17 +8,15 @@ import typer
 
 from regrow.cli import options as opt
 from regrow.cli.commands import Work
-from regrow.cli.exits import ExitCode, code_of, say
+from regrow.cli.exits import ExitCode, code_of, people, say
 from regrow.cli.follow import print_json, print_result
+from regrow.cli.still import print_tree
 from regrow.cli.trees import read_tree
-from regrow.cli.view import tree_lines
 from regrow.core.models import TaskTree
 from regrow.core.result import TreeResult
 from regrow.core.script import Act, check_script, fails, rejects, returns
 from regrow.core.simulate import simulate
 from regrow.core.wire import APPROVAL, Status
-
-_ALL_LINES: Final = 1_000_000
 
 
 def simulate_tree(
@@ -92,8 +90,7 @@ def _show(tree: TaskTree, ended: TreeResult, output: opt.Output) -> None:
     if output is not opt.Output.TEXT:
         print_json(ended.model_dump(mode="json"))
         return
-    for line in tree_lines(tree, ended, height=_ALL_LINES):
-        say(line.plain)
+    print_tree(people, tree, ended)
     if ended.status is Status.IN_PROGRESS:
         say("nothing more happens by itself: something waits for a person")
     print_result(ended, output, pictured=True)

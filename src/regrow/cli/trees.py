@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
 
 from regrow.activities.catalogue import make_registry
 from regrow.cli import completion
@@ -13,11 +14,12 @@ from regrow.cli import options as opt
 from regrow.cli.check import check_with_executors, parse_inputs
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say, show_problems
-from regrow.cli.follow import follow_to_end, print_json
+from regrow.cli.follow import follow_to_end, place_of, print_json
 from regrow.cli.histories import fold_of
 from regrow.cli.lists import print_list
 from regrow.cli.session import Session, Target, session
-from regrow.cli.view import tree_lines
+from regrow.cli.still import print_tree
+from regrow.cli.view.hints import Place
 from regrow.client import Document, TreeHandle, TreeSummary, read_document
 from regrow.client.watching import Seen
 from regrow.core.loading import with_inputs
@@ -27,7 +29,6 @@ from regrow.core.result import TreeResult
 from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
-_ALL_LINES = 1_000_000
 _LIST_HEADER = ("ID", "NAME", "STATUS", "STARTED", "ENDED", "TASKS")
 _TIME = "%Y-%m-%d %H:%M:%S"
 _TASKS_SHOWN = 3
@@ -90,7 +91,8 @@ def run(
                 return ExitCode.INVALID
             handle = await here.client.start(tree, id=workflow_id)
             _announce(here, handle)
-            code = await _followed(document, handle, output, timeout)
+            stays = keep or not here.is_embedded
+            code = await _followed(document, handle, output, timeout, stays=stays)
             if code is ExitCode.STILL_RUNNING and here.is_embedded:
                 say("it stops now, with its server; with --db and -w a later run goes on")
             if keep and here.is_embedded:
@@ -157,7 +159,7 @@ def watch(
 
     async def work() -> ExitCode:
         handle = await Target(address, namespace, profile).open(workflow_id)
-        return await _followed(None, handle, output, timeout, inside=inside)
+        return await _followed(None, handle, output, timeout, inside=inside, stays=True)
 
     return work()
 
@@ -206,12 +208,18 @@ def show(
         fold = handle.new_fold()
         result = await handle.status(fold)
         known = await handle.attempts() if fold.activities else {}
-        return _show(Seen(fold, known), result, task, output)
+        return _show(Seen(fold, known), result, task, output, place_of(handle))
 
     return work()
 
 
-def _show(seen: Seen, result: TreeResult, task: str | None, output: opt.Output) -> ExitCode:
+def _show(
+    seen: Seen,
+    result: TreeResult,
+    task: str | None,
+    output: opt.Output,
+    place: Place | None = None,
+) -> ExitCode:
     if task is not None:
         if task not in result.tasks:
             hint = suggestion(task, result.tasks) or f"; it has {_few(list(result.tasks))}"
@@ -221,8 +229,7 @@ def _show(seen: Seen, result: TreeResult, task: str | None, output: opt.Output) 
     elif output is not opt.Output.TEXT or seen.fold.tree is None:
         print_json(result.model_dump(mode="json"))
     else:
-        for line in tree_lines(seen.fold.tree, result, height=_ALL_LINES, seen=seen):
-            typer.echo(line.plain)
+        print_tree(Console(highlight=False), seen.fold.tree, result, seen, place)
     return ExitCode.DONE
 
 
@@ -384,11 +391,12 @@ async def _followed(
     timeout: str | None,
     *,
     inside: bool = True,
+    stays: bool = False,
 ) -> ExitCode:
     """Follow to the end; a document that the worker refused is shown with its places."""
     try:
         quiet = output is opt.Output.JSON
-        return await follow_to_end(handle, output, timeout, quiet=quiet, inside=inside)
+        return await follow_to_end(handle, output, timeout, quiet=quiet, inside=inside, stays=stays)
     except InvalidTree as error:
         if document is None:
             raise
