@@ -34,16 +34,11 @@ def graph(
     file: Annotated[
         str | None,
         typer.Argument(
-            help="A tree that has not run: a YAML or JSON file, or -.", metavar="[FILE]"
+            help="A tree that has not run: a YAML or JSON file, or -.", metavar="FILE"
         ),
     ] = None,
-    workflow_id: Annotated[
-        str | None, typer.Option("-w", "--workflow-id", help="A tree that runs or has run.")
-    ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="A downloaded history, or -; repeatable."),
-    ] = None,
+    workflow_id: opt.AnyTreeId = None,
+    history: opt.History = None,
     format_: Annotated[
         Format, typer.Option("--format", help="How to write it; svg, mermaid and dot are images.")
     ] = Format.TEXT,

@@ -89,6 +89,14 @@ AnyTreeId = Annotated[
         autocompletion=completion.trees,
     ),
 ]
+History = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Read a downloaded history instead of asking a server, or - for standard input;"
+        " repeatable, for a tree of several runs, the first one first.",
+    ),
+]
 NewTreeId = Annotated[
     str | None,
     typer.Option(

@@ -18,18 +18,8 @@ _KILO: Final = 1024
 
 
 def report(
-    workflow_id: Annotated[
-        str | None,
-        typer.Option("-w", "--workflow-id", help="The tree's id, which is its workflow id."),
-    ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read a downloaded history instead of asking a server, or - for standard input;"
-            " repeatable, for a tree of several runs, the first one first.",
-        ),
-    ] = None,
+    workflow_id: opt.AnyTreeId = None,
+    history: opt.History = None,
     file: Annotated[
         str | None,
         typer.Option(

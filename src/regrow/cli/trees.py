@@ -175,14 +175,7 @@ def show(
             autocompletion=completion.tasks,
         ),
     ] = None,
-    history: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read a downloaded history instead of asking a server, or - for standard input;"
-            " repeatable, for a tree of several runs, the first one first.",
-        ),
-    ] = None,
+    history: opt.History = None,
     output: opt.OutputOption = opt.Output.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,

@@ -150,6 +150,13 @@ def begin(
     return run
 
 
+def begun(*tasks: Document, **head: Any) -> TreeRun:
+    """A run in which everything that may start has."""
+    run = begin(tree_of(*tasks, **head))
+    start_all(run)
+    return run
+
+
 def continued(run: TreeRun) -> TreeRun:
     """A fresh run of the same tree where that one was, as the wire carries it."""
     fresh = begin(run.plan.tree)

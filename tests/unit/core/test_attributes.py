@@ -6,6 +6,7 @@ from tests.unit.core.builders import (
     Document,
     approval,
     begin,
+    begun,
     clock,
     end,
     event,
@@ -22,12 +23,6 @@ from regrow.core import by_hand
 from regrow.core.attributes import MOST_TASKS, SEARCH_ATTRIBUTES, TreeAttributes
 from regrow.core.run import TreeRun
 from regrow.core.waits import Verdict
-
-
-def begun(*tasks: Document, **head: Any) -> TreeRun:
-    run = begin(tree_of(*tasks, **head))
-    start_all(run)
-    return run
 
 
 def values(run: TreeRun) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def growth(work: Callable[[list[Document]], object], shape: Shape, size: int) ->
 
 
 def is_in_proportion(work: Callable[[list[Document]], object], shape: Shape, size: int) -> bool:
-    """Look up to three times: what is quadratic stays so, what the machine's other work adds not."""
+    """Look up to three times: what is quadratic stays so, what the machine does besides not."""
     return any(growth(work, shape, size) < QUADRATIC for _ in range(3))
 
 

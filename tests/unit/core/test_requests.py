@@ -8,6 +8,7 @@ from tests.unit.core.builders import (
     Document,
     approval,
     begin,
+    begun,
     clock,
     continued,
     end,
@@ -36,12 +37,6 @@ from regrow.core.run import TreeRun
 from regrow.core.wire import Status
 
 HOUR = moment(NOW)
-
-
-def begun(*tasks: Document, **head: Any) -> TreeRun:
-    run = begin(tree_of(*tasks, **head))
-    start_all(run)
-    return run
 
 
 def refused_approval(run: TreeRun, task_id: str = "ok", **said: Any) -> str:

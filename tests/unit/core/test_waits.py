@@ -8,6 +8,7 @@ from tests.unit.core.builders import (
     Script,
     approval,
     begin,
+    begun,
     clock,
     continued,
     end,
@@ -28,13 +29,6 @@ from regrow.core.waits import Verdict
 from regrow.core.wire import Status
 
 LATER = NOW + timedelta(hours=1)
-
-
-def begun(*tasks: Document, **head: Any) -> TreeRun:
-    """A run in which everything that may start has."""
-    run = begin(tree_of(*tasks, **head))
-    start_all(run)
-    return run
 
 
 def answer(run: TreeRun, task_id: str, *, approved: bool = True, **said: Any) -> None:

@@ -1,32 +1,22 @@
 """What the Web UI shows of a tree, kept small enough to travel in a URL."""
 
 import re
-from typing import Any
 
 import pytest
 from tests.unit.core.builders import (
-    Document,
     approval,
-    begin,
+    begun,
     chain,
     clock,
     end,
     event,
     fails,
     sleep,
-    start_all,
     task,
     tree_of,
 )
 
 from regrow.core.draw.details import MOST_BYTES, MOST_TEXT, details, static_details
-from regrow.core.run import TreeRun
-
-
-def begun(*tasks: Document, **head: Any) -> TreeRun:
-    run = begin(tree_of(*tasks, **head))
-    start_all(run)
-    return run
 
 
 def fenced(written: str) -> list[str]:

@@ -147,7 +147,7 @@ def _bezier(ends: list[tuple[float, float]], share: float) -> tuple[float, float
 
 @pytest.mark.parametrize("wide", [10_000, 1], ids=["to the right", "downwards"])
 @pytest.mark.parametrize("style", STYLES, ids=["full", "no tips", "plain"])
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:12])
 def test_no_line_crosses_a_box_and_no_box_another(seed: int, style: Style, wide: int) -> None:
     image = svg(random_picture(seed), style, wide=wide)
 

@@ -4,15 +4,14 @@ import re
 import shutil
 import subprocess
 from datetime import timedelta
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from tests.unit.core.builders import (
     CANCELLED,
-    Document,
     approval,
     begin,
+    begun,
     chain,
     clock,
     end,
@@ -36,12 +35,6 @@ from regrow.core.draw.text import text
 from regrow.core.record import Record
 from regrow.core.run import TreeRun
 from regrow.core.wire import Status
-
-
-def begun(*tasks: Document, **head: Any) -> TreeRun:
-    run = begin(tree_of(*tasks, **head))
-    start_all(run)
-    return run
 
 
 def notes(run: TreeRun) -> dict[str, str]:
