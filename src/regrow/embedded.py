@@ -110,7 +110,8 @@ async def embedded_server(
     """
     for wanted in (port, ui_port):
         if wanted and not _is_free(wanted):
-            raise EmbeddedServerError(f"port {wanted} is in use; choose another")
+            hint = "by a Temporal that could be used, perhaps; else choose another"
+            raise EmbeddedServerError(f"port {wanted} is in use, {hint}")
     command = [*_SERVER_OPTIONS, *options]
     if db is not None:
         db.parent.mkdir(parents=True, exist_ok=True)

@@ -296,7 +296,8 @@ def test_port_that_is_taken_is_told(served: Shell) -> None:
 
     done = served.run("dev", "--port", port)
 
-    assert (done.returncode, done.stderr) == (1, f"error: port {port} is in use; choose another\n")
+    hint = "by a Temporal that could be used, perhaps; else choose another"
+    assert (done.returncode, done.stderr) == (1, f"error: port {port} is in use, {hint}\n")
 
 
 def test_server_without_tls_says_so(served: Shell) -> None:

@@ -109,7 +109,7 @@ def terminal(shell: Shell) -> Iterator[Terminal]:
 
 SHOWN = {
     "pip install": "Requirement already satisfied: regrow",
-    "regrow validate": "tree.yaml: fine: 2 tasks, 1 dependencies",
+    "regrow validate": "tree.yaml: fine: 2 tasks, 1 dependency",
     "regrow simulate": "✘ price [price_orders]",
     "regrow run": "Invoice for Bob: 16.00",
     "pytest": "6 passed",

@@ -49,6 +49,7 @@ _NAMESPACE_HINT: Final = " `temporal operator namespace list` shows them; -n nam
 
 UsageError: Final = cast("type[Exception]", typer.BadParameter.__bases__[0])
 """What is wrong with a command line; where this class lives depends on the version of typer."""
+_TREE: Final = "--workflow-id"
 _NO_BRACES: Final = str.maketrans("", "", "{}")
 
 people = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -106,8 +107,17 @@ def show_usage(error: Any) -> None:
         return
     say(f"error: {_lower(error.format_message())}")
     if error.ctx is not None:
+        if _lacks_tree(error):
+            say(f"a tree is named by -w: {error.ctx.command_path} -w ID")
         usage = error.ctx.get_usage().removeprefix("Usage: ").translate(_NO_BRACES)
         say(f"usage: {usage}; {error.ctx.command_path} --help says more")
+
+
+def _lacks_tree(error: Any) -> bool:
+    """Tell whether somebody seems to have written a tree's id where arguments stand."""
+    takes_tree = any(_TREE in param.opts for param in error.ctx.command.params)
+    message = error.format_message()
+    return takes_tree and (_TREE in message or "unexpected extra" in message)
 
 
 def _plain(message: str) -> str:

@@ -21,6 +21,7 @@ from regrow.cli.view.hints import (
     held_line,
     next_lines,
     question_of,
+    tolerated_lines,
     trouble_lines,
 )
 from regrow.client import (
@@ -99,7 +100,8 @@ def print_result(result: TreeResult, output: Output, *, pictured: bool = False) 
 
 def _say_what_failed(result: TreeResult, place: Place | None) -> None:
     """Say below the picture, in full, what went wrong, and what to type next."""
-    for line in trouble_lines(result) if result.status is not Status.COMPLETED else ():
+    trouble = trouble_lines(result) if result.status is not Status.COMPLETED else ()
+    for line in (*tolerated_lines(result), *trouble):
         people.print(
             Padding(Text(line.strip(), style="red"), _INDENTED, expand=False), soft_wrap=False
         )

@@ -33,14 +33,12 @@ class Format(StrEnum):
 def graph(
     file: Annotated[
         str | None,
-        typer.Argument(
-            help="A tree that has not run: a YAML or JSON file, or -.", metavar="FILE"
-        ),
+        typer.Argument(help="A tree that has not run: a YAML or JSON file, or -.", metavar="FILE"),
     ] = None,
     workflow_id: opt.AnyTreeId = None,
     history: opt.History = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="How to write it; svg, mermaid and dot are images.")
+        Format, typer.Option("--format", help="For a terminal, or for whatever draws images.")
     ] = Format.TEXT,
     address: opt.Address = None,
     namespace: opt.Namespace = None,

@@ -82,8 +82,9 @@ class _Drawing:
 
     def _lines(self, standing: Standing, width: int) -> list[Text]:
         height, now = max(self._screen.height - 1, _LEAST_LINES), datetime.now(UTC)
-        sight = Sight(width, height, now, self._began, self._ended, self._estimate)
         asked, most = list(questions(self._seen)), min(height // _LINES_EACH, _MOST_QUESTIONS)
+        guess = None if asked else self._estimate  # nobody knows how long people take
+        sight = Sight(width, height, now, self._began, self._ended, guess)
         below = [
             *answer_lines(asked, self._place, now, width, most),
             *go_on_lines(self._seen.fold, self._place, width),

@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from regrow.cli.exits import say
 from regrow.client import TreeClient, TreeHandle, TreeNotFound
+from regrow.client.attempts import has_pollers
 from regrow.client.errors import InvalidConnection, NotATree
 from regrow.client.tree_client import DEFAULT_ADDRESS
 from regrow.core.wire import WORKFLOW_TYPE
@@ -23,6 +24,12 @@ from regrow.worker import configure, running_worker
 _MOST_KNOWN: Final = 100
 _NO_NAMESPACE: Final = "Namespace "
 """How the server begins to say that the namespace is missing, not the tree."""
+
+
+_SHARED: Final = (
+    "another worker was heard on '{}' a moment ago; if it still runs it shares this run, with the"
+    " executors that it was started with"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,8 @@ async def session(
         if not executors:
             yield Session(client)
             return
+        if await has_pollers(client.client, client.task_queue):
+            say(_SHARED.format(client.task_queue))
         async with running_worker(client.client, registry, settings):
             yield Session(client, registry)
         return

@@ -21,6 +21,7 @@ from regrow.cli.session import Session, Target, session
 from regrow.cli.still import print_tree
 from regrow.cli.view.hints import Place
 from regrow.client import Document, TreeHandle, TreeSummary, read_document
+from regrow.client.report.words import count
 from regrow.client.watching import Seen
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
@@ -48,7 +49,9 @@ def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
     if executors and not check_with_executors(document, tree, make_registry(tuple(executors))):
         return ExitCode.INVALID
     edges = sum(len(task.dependencies) for task in tree.tasks)
-    say(f"{file}: fine: {len(tree.tasks):,} tasks, {edges:,} dependencies")
+    unchecked = "" if executors else "; --executors checks those, too"
+    tasks, dependencies = count(len(tree.tasks), "task"), count(edges, "dependency", "dependencies")
+    say(f"{file}: fine: {tasks}, {dependencies}{unchecked}")
     return ExitCode.DONE
 
 
@@ -131,9 +134,22 @@ def start(
         client = await Target(address, namespace, profile, task_queue).connect()
         handle = await client.start(tree, id=workflow_id, again=again)
         typer.echo(handle.id)
+        if handle.attached:
+            await _say_what_was_there(handle)
         return ExitCode.DONE
 
     return work()
+
+
+async def _say_what_was_there(handle: TreeHandle) -> None:
+    """Say that nothing was started, and what to do if that isn't what was meant."""
+    about = await handle.workflow_handle.describe()
+    if about.close_time is None:
+        say("it was there already, and runs")
+        return
+    how = about.status.name.lower().replace("_", " ") if about.status else "ended"
+    repair = f", `regrow rerun -w {handle.id} --failed` repairs it" if how == "failed" else ""
+    say(f"it was there already, and has ended ({how}); --again starts it anew{repair}")
 
 
 def watch(

@@ -134,6 +134,12 @@ def trouble_lines(result: TreeResult) -> Iterator[str]:
     yield from undone_lines(result)
 
 
+def tolerated_lines(result: TreeResult) -> Iterator[str]:
+    """Name what failed and was tolerated, in full."""
+    bad = [id_ for id_, task in result.tasks.items() if task.tolerated and task.error]
+    yield from (failure_line(task_id, result.tasks[task_id]) for task_id in bad[:_MOST_ERRORS])
+
+
 def next_lines(result: TreeResult, place: Place) -> Iterator[str]:
     """Give the commands that say more of what failed, and that run it again."""
     where = place.options(result.tree_id)

@@ -12,7 +12,7 @@ from typing import Final
 from regrow.core.draw.marks import GLYPHS, WORDS, Link, mark_of, marks_of, one_line
 from regrow.core.draw.picture import counts_text, picture_of
 from regrow.core.draw.svg import svg_within
-from regrow.core.draw.text import WIDTH, Line, lines_of, written
+from regrow.core.draw.text import Line, lines_of, written
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.run import TreeRun
 from regrow.core.wire import APPROVAL, SLEEP, Status
@@ -22,6 +22,8 @@ MOST_TEXT: Final = 2_000
 MOST_DRAWN: Final = 60
 _WIDE: Final = 640
 """Pixels that the page has for them."""
+_WIDTH: Final = 76
+"""Letters of a line that it has room for."""
 _MOST_LINES: Final = 30
 _MOST_ANSWERS: Final = 3
 _TELLING: Final = (Status.FAILED, Status.IN_PROGRESS, Status.CANCELLED, Status.PENDING)
@@ -94,7 +96,7 @@ def _fitting(run: TreeRun, room: int) -> Sequence[str]:
         lines = list(lines_of(run.plan.tree, marks_of(run)))
     while True:
         shown = _most_telling(lines, min(_MOST_LINES, len(lines)))
-        rows = list(_plain_lines(written(shown)))
+        rows = list(_plain_lines(written(shown, _WIDTH)))
         left = len(run.tasks) - len(shown)
         rows += [f"… {left:,} more"] if left else []
         if not shown or sum(len(row.encode()) + 1 for row in rows) <= room:
@@ -126,7 +128,7 @@ def _most_telling(lines: Sequence[Line], most: int) -> list[Line]:
 
 
 def _cut_lines(lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
-    return _plain_lines(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines)
+    return _plain_lines(line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in lines)
 
 
 def _plain_lines(lines: Iterator[str] | Sequence[str]) -> Iterator[str]:
