@@ -16,6 +16,9 @@ LOOKS: Final = ("show", "list", "explain", "describe", "query")
 """Commands that are typed again until they show what they should, as one does while it happens."""
 FOLLOWS: Final = ("run", "watch")
 PATIENCE: Final = 30.0
+AT_EXIT: Final = "Fatal Python error: PyGILState_Release"
+"""What now and then follows all that a script of one's own has printed: the interpreter's end meets
+the SDK's native threads (docs/adr/0004-exit.md)."""
 VARYING: Final = (
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "<time>"),
     (r"(?m)^\d\d:\d\d:\d\d\.\d{3}", "<clock>"),
@@ -51,7 +54,9 @@ class Terminal:
             return 0, ""
         before = f"(exit {self.code})"  # so that `$?` is that of the command before
         self.code = self._run(f"{before}\n{{ {step.typed}\n}} > {self.output} 2>&1 < /dev/null")
-        return self.code, self.output.read_text()
+        printed, crash, _ = self.output.read_text().partition(AT_EXIT)
+        self.code = 0 if crash else self.code
+        return self.code, printed
 
     def source(self, script: str) -> tuple[int, str]:
         """Run lines until one fails; where they go and what they set stays."""

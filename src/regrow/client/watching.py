@@ -34,6 +34,10 @@ _LONG: Final = 2.0
 _GRACE: Final = 5.0
 """Seconds for what is inside a tree that was ended from outside to be ended as well."""
 _FIRST_PAGE: Final = 1
+_LOST_PLACE: Final = "Current and request branch tokens"
+"""How the server begins to say that it can't go on where a page ended."""
+_MOST_LOSSES: Final = 5
+"""One after the other, without an event in between."""
 _TERMINATED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED
 _CUTS: Final = (
     EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
@@ -139,19 +143,42 @@ async def _pieces(
     client: Client, tree_id: str, run_id: str, *, wait: bool
 ) -> AsyncIterator[list[HistoryEvent]]:
     """Give events as they come, cut where no workflow task's doings are cut in two."""
-    handle = client.get_workflow_handle(tree_id, run_id=run_id)
-    pages = handle.fetch_history_events(wait_new_event=wait)
-    while pages.current_page is None or pages.next_page_token:
-        await pages.fetch_next_page()
-        await open_payloads(client.data_converter, pages.current_page or ())
+    async for page in _pages(client, tree_id, run_id, wait=wait):
+        await open_payloads(client.data_converter, page)
         piece: list[HistoryEvent] = []
-        for event in pages.current_page or ():
+        for event in page:
             if piece and event.event_type in _CUTS:
                 yield piece
                 piece = []
             piece.append(event)
         if piece:
             yield piece
+
+
+async def _pages(
+    client: Client, tree_id: str, run_id: str, *, wait: bool
+) -> AsyncIterator[list[HistoryEvent]]:
+    """Give the events of a run page by page, each event once.
+
+    The server may lose the place in a history that grows, such as when an update comes in between
+    two pages: then it is read from its beginning again.
+    """
+    handle = client.get_workflow_handle(tree_id, run_id=run_id)
+    known, losses = 0, 0
+    pages = handle.fetch_history_events(wait_new_event=wait)
+    while pages.current_page is None or pages.next_page_token:
+        try:
+            await pages.fetch_next_page()
+        except RPCError as error:
+            losses += 1
+            if not error.message.startswith(_LOST_PLACE) or losses > _MOST_LOSSES:
+                raise
+            pages = handle.fetch_history_events(wait_new_event=wait)
+            continue
+        page = [event for event in pages.current_page or () if event.event_id > known]
+        if page:
+            known, losses = page[-1].event_id, 0
+            yield page
 
 
 # --- following
