@@ -87,7 +87,7 @@ async def test_a_run_is_drawn_with_how_its_tasks_stand(
     assert header == "orders: 1 completed, 1 failed, 1 skipped"
     assert rows[0].startswith("✔ fetch  ")
     assert rows[1].endswith(" · it broke")
-    assert rows[2] == "‖ save   skipped · because of clean"
+    assert rows[2] == "‖ save   skipped · because clean failed"
     assert "✘ clean" in image.stdout
 
 

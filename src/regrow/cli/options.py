@@ -67,28 +67,16 @@ File = Annotated[
         show_default=False,
     ),
 ]
-TreeId = Annotated[
-    str,
-    typer.Option(
-        "-w",
-        "--workflow-id",
-        metavar="ID",
-        help="The tree's id, which is its workflow id.",
-        callback=_not_empty,
-        autocompletion=completion.trees,
-    ),
-]
-AnyTreeId = Annotated[
-    str | None,
-    typer.Option(
-        "-w",
-        "--workflow-id",
-        metavar="ID",
-        help="The tree's id, which is its workflow id.",
-        callback=_not_empty,
-        autocompletion=completion.trees,
-    ),
-]
+_TREE_ID = typer.Option(
+    "-w",
+    "--workflow-id",
+    metavar="ID",
+    help="The tree's id, which is its workflow id.",
+    callback=_not_empty,
+    autocompletion=completion.trees,
+)
+TreeId = Annotated[str, _TREE_ID]
+AnyTreeId = Annotated[str | None, _TREE_ID]
 History = Annotated[
     list[str] | None,
     typer.Option(

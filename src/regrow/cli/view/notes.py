@@ -8,7 +8,7 @@ from regrow.cli.view.estimate import roughly
 from regrow.cli.view.rows import Row
 from regrow.cli.view.words import bar, clock, few, one_line, said_by, whole_seconds
 from regrow.client import Attempt
-from regrow.core.draw.marks import duration
+from regrow.core.draw.marks import because_text, duration
 from regrow.core.mapping import MapRun
 from regrow.core.models import Json
 from regrow.core.result import Compensation, TaskResult
@@ -88,7 +88,7 @@ def _went(task: TaskResult) -> Iterator[str]:
     if task.error and not (hand and task.status is Status.CANCELLED):
         yield one_line(task.error)
     elif task.because and not hand:
-        yield _reason(task)
+        yield because_text(task.because)
 
 
 def _undone(end: Compensation) -> str:
@@ -101,22 +101,6 @@ def _undone(end: Compensation) -> str:
 
 def _last_act(task: TaskResult) -> Json:
     return task.by_hand[-1]["action"] if task.by_hand else None
-
-
-def _reason(task: TaskResult) -> str:
-    because = task.because
-    if because is None:
-        return ""
-    if because.reason == "condition":
-        return "its condition is false"
-    if because.reason == "cancel":
-        return "the tree was cancelled"
-    if because.reason == "by_hand":
-        return f"{task.status} by hand"
-    how = "failed" if because.error else "did not complete"
-    if because.root in (None, because.task_id):
-        return f"because {because.task_id} {how}"
-    return f"because {because.task_id} did not complete, since {because.root} {how}"
 
 
 # --- not ended

@@ -8,7 +8,7 @@ from regrow.client.report import values
 from regrow.client.report.html import Child, Markup, element
 from regrow.client.report.sheet import Entry, Sheet
 from regrow.client.report.words import one_line
-from regrow.core.draw.marks import GLYPHS, WORDS, duration
+from regrow.core.draw.marks import GLYPHS, WORDS, because_text, duration
 from regrow.core.result import TaskResult
 
 _COLUMNS: Final = ("Status", "Task", "Took", "Tries", "Inputs", "Result")
@@ -84,7 +84,7 @@ def _result(entry: Entry, room: values.Room) -> Iterator[Child]:
     elif state.error:
         yield values.text(state.error, room)
     elif state.because:
-        yield one_line(_because(state), 2 * room.line)
+        yield one_line(because_text(state.because), 2 * room.line)
     elif state.result is not None:
         yield values.value(state.result, room)
     if why := entry.earlier_failure:
@@ -95,17 +95,3 @@ def _items(state: TaskResult) -> str:
     failed = state.metadata.get("failed")
     bad = f", {failed} failed" if failed else ""
     return f"{state.metadata.get('completed')} of {state.metadata['items']} items completed{bad}"
-
-
-def _because(state: TaskResult) -> str:
-    because = state.because
-    if because is None:
-        return ""
-    if because.reason == "condition":
-        return "its condition was false"
-    if because.reason == "by_hand":
-        return "by hand"
-    if because.reason == "cancel":
-        return "the tree was cancelled"
-    root = f", since {because.root} did" if because.root not in (None, because.task_id) else ""
-    return f"{because.task_id} did not complete{root}"

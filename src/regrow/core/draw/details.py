@@ -113,9 +113,7 @@ def _telling_lines(run: TreeRun) -> Iterator[Line]:
 
 def _line(run: TreeRun, task_id: TaskId) -> Line:
     mark = mark_of(run, task_id)
-    return Line(
-        task_id, mark.status, task_id, "", " · ".join(filter(None, [mark.note, mark.reason]))
-    )
+    return Line(mark.status, task_id, "", " · ".join(filter(None, [mark.note, mark.reason])))
 
 
 def _most_telling(lines: Sequence[Line], most: int) -> list[Line]:

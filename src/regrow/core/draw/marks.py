@@ -8,6 +8,7 @@ from typing import Final
 from regrow.core.models import TaskId
 from regrow.core.outcome import Because
 from regrow.core.record import Record
+from regrow.core.result import TaskBecause
 from regrow.core.run import TreeRun
 from regrow.core.waits import Wait
 from regrow.core.wire import APPROVAL, SLEEP, TREE, Status
@@ -106,12 +107,12 @@ def _reason(run: TreeRun, task_id: TaskId) -> str:
     if end is None or end.status is Status.COMPLETED:
         return ""
     because = run.because(task_id)
-    why = one_line(end.error) if end.error else _because_text(because) if because else ""
+    why = one_line(end.error) if end.error else because_text(because) if because else ""
     is_tolerated = end.status is not Status.SKIPPED and run.is_tolerated(task_id)
     return " · ".join(filter(None, [why, "tolerated" if is_tolerated else ""]))
 
 
-def _because_text(because: Because) -> str:
+def because_text(because: Because | TaskBecause) -> str:
     """Say in a few words why a task did not run."""
     if because.reason == "condition":
         return "its condition is false"
@@ -119,7 +120,12 @@ def _because_text(because: Because) -> str:
         return "the tree was cancelled"
     if because.reason == "by_hand":
         return "by hand"
-    return f"because of {because.task_id}" if because.task_id else because.reason
+    if because.task_id is None:
+        return "the tree gave up"
+    how = "failed" if because.error else "did not complete"
+    if because.root in (None, because.task_id):
+        return f"because {because.task_id} {how}"
+    return f"because {because.task_id} did not complete, since {because.root} {how}"
 
 
 def one_line(text: str) -> str:

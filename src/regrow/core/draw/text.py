@@ -23,7 +23,6 @@ _MOST_NAMED: Final = 6
 class Line(NamedTuple):
     """One task."""
 
-    task_id: TaskId
     status: Status | None
     name: str
     """Its id, indented by what it is in."""
@@ -79,10 +78,10 @@ def _row(line: Line, names: int, kinds: int) -> str:
 def _line(task: Task, depth: int, mark: Mark | None, is_group: bool) -> Line:  # noqa: FBT001
     name = "  " * min(depth, _MOST_NESTING) + task.id
     if mark is not None:
-        return Line(task.id, mark.status, name, "", _note(task, mark))
+        return Line(mark.status, name, "", _note(task, mark))
     when = f"when {one_line(task.when)}" if task.when else ""
     note = "  ".join(filter(None, [_after(task), when]))
-    return Line(task.id, None, name, _kind(task, is_group), note)
+    return Line(None, name, _kind(task, is_group), note)
 
 
 def _kind(task: Task, is_group: bool) -> str:  # noqa: FBT001

@@ -90,9 +90,9 @@ def test_runs_that_continue_each_other_are_one_page(name: str) -> None:
     ("name", "said"),
     [
         ("a_required_failure_skips_dependents", "d, e were not run because of it"),
-        ("a_required_failure_skips_dependents", "d did not complete, since p did"),
+        ("a_required_failure_skips_dependents", "because d did not complete, since p failed"),
         ("an_optional_failure_is_tolerated", "broken · 1 attempt · tolerated"),
-        ("a_false_condition_skips", "its condition was false"),
+        ("a_false_condition_skips", "its condition is false"),
         ("a_false_condition_skips", "Nothing failed."),
         ("a_task_is_tried_again", "before: not yet"),
         ("what_was_done_is_undone", "a undone (give)"),

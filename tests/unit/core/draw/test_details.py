@@ -35,7 +35,7 @@ def test_the_text_comes_first_then_the_graph() -> None:
         "◐ tree running: 1 running, 1 failed, 1 skipped",
         "",
         "✘ a     1.0s · no route",
-        "‖ b     skipped · because of a",
+        "‖ b     skipped · because a failed",
         "◐ sign  running · approve?",
         "",
         "Ship it? -> regrow approve sign -w run",

@@ -111,7 +111,7 @@ def test_what_did_not_complete_says_why() -> None:
 
     assert reasons(run) == {
         "a": "broken",
-        "b": "because of a",
+        "b": "because a failed",
         "c": "its condition is false",
         "d": "no route · tolerated",
     }
@@ -138,7 +138,7 @@ def test_what_fell_with_a_tree_that_gave_up_names_no_task() -> None:
     run = begun(task("a"), task("b", "a"))
     run.give_up("full", "history_full", clock(run))  # pyright: ignore[reportArgumentType]
 
-    assert reasons(run)["b"] == "on_failure"
+    assert reasons(run)["b"] == "the tree gave up"
 
 
 def test_a_sub_tree_that_has_begun_has_a_page() -> None:
@@ -380,9 +380,9 @@ def test_a_run_says_how_its_tasks_stand() -> None:
     assert text(run.plan.tree, marks_of(run)) == (
         "tree: 2 running, 1 failed, 3 skipped\n"
         "✘ fetch  2.0s · no route to host\n"
-        "‖ left   skipped · because of fetch\n"
+        "‖ left   skipped · because fetch failed\n"
         "‖ right  skipped · its condition is false\n"
-        "‖ join   skipped · because of left\n"
+        "‖ join   skipped · because left did not complete, since fetch failed\n"
         "◐ sign   running · approve?\n"
         "◐ load   running · ◐2 of 2\n"
     )
