@@ -2,15 +2,18 @@
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 from docs.generate.markdown import code, joined, table
 
 import regrow
-from regrow.activities import command, http
+from regrow.activities.catalogue import BUILT_IN
+from regrow.activities.catalogue.failures import SHARED_ERRORS
 from regrow.core.policies import NEVER_RETRIED
 from regrow.core.wire import ErrorType
+from regrow.executors import Registry, marked
 
 _INTRO: Final = """
 # Errors
@@ -41,18 +44,8 @@ _TYPES: Final = {
     ErrorType.TERMINATED: "The sub-tree's workflow was terminated.",
     ErrorType.PAYLOAD_TOO_LARGE: "Inputs or a result beyond what fits into history; return a"
     " reference instead.",
-    ErrorType.NOT_ALLOWED: "`command`: the program isn't in `REGROW_COMMAND_ALLOW`.",
-}
-_BUILT_IN: Final = {
-    http.HTTP_ERROR: "`http_request`: a response that is no success; `status_code` and the"
-    " beginning of `body` are metadata. Retried for 408, 425, 429 and 5xx.",
-    http.CONNECTION_ERROR: "`http_request`: no connection, or it broke. Retried.",
-    http.TLS_ERROR: "`http_request`: the certificate, or the handshake.",
-    http.REDIRECT_ERROR: "`http_request`: too many redirects, or one to no http URL.",
-    http.MISSING_EXTRA: "`http_request`: the extra `http` isn't installed in the worker.",
-    command.COMMAND_FAILED: "`command`: an exit code other than 0, or it cannot be started;"
-    " `exit_code`, `stdout_tail` and `stderr_tail` are metadata.",
-    command.NOT_FOUND: "`command`: no such program, or no such `cwd`.",
+    ErrorType.NOT_ALLOWED: "The worker's operator hasn't allowed it: a program, a host, a module,"
+    " an image or a file. The text names the setting.",
 }
 _WORKFLOW: Final = {
     ErrorType.INVALID_TREE: "The worker refused the document; the details list its problems.",
@@ -123,7 +116,7 @@ def page() -> str:
         _OF_TASKS.format(never=never),
         table(("error_type", "meaning"), _rows(_TYPES)),
         "Of built-in executors:",
-        table(("error_type", "meaning"), _rows(_BUILT_IN)),
+        table(("error_type", "meaning"), list(_of_built_in())),
         "## Of trees",
         _OF_WORKFLOWS,
         table(("type", "meaning"), _rows(_WORKFLOW)),
@@ -131,6 +124,16 @@ def page() -> str:
         _OF_DOCUMENTS,
         table(("code", "meaning"), _rows(_CODES)),
     )
+
+
+def _of_built_in() -> Iterator[tuple[str, str]]:
+    """Give the error types that executors add, each with the executors of its file."""
+    yield from _rows(SHARED_ERRORS)
+    for name in BUILT_IN:
+        module = import_module(name)
+        ids = ", ".join(code(executor.id) for executor in Registry(*marked(module)))
+        for error_type, meaning in getattr(module, "ERRORS", {}).items():
+            yield code(error_type), f"{ids}: {meaning}"
 
 
 def problem_codes() -> Iterator[str]:

@@ -29,6 +29,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from regrow.core.models import ID_PATTERN, Json, Policy, RetryPolicy
 from regrow.core.wire import NATIVE_EXECUTORS, ErrorType, item_unit
 
+MISSING_EXTRA: Final = "missing_extra"
 ENTRY_POINTS: Final = "regrow.executors"
 
 _MARK = "__regrow_executor__"
@@ -118,6 +119,7 @@ class BaseTask:
     id: ClassVar[str] = ""
     description: ClassVar[str] = ""
     tags: ClassVar[Sequence[str]] = ()
+    examples: ClassVar[Sequence[Any]] = ()
 
     if typing.TYPE_CHECKING:
         execute: Callable[..., Any]
@@ -136,6 +138,9 @@ class _Options:
     id: str | None
     policy: Policy
     tags: tuple[str, ...]
+    examples: tuple[Any, ...]
+    requires: Mapping[str, str]
+    demo: Any
 
 
 @dataclass(frozen=True)
@@ -151,11 +156,20 @@ class Executor:
     output_type: Any
     wants_context: bool
     is_async: bool
+    examples: tuple[Any, ...] = ()
+    requires: Mapping[str, str] = field(default_factory=dict[str, str])
+    demo: Any = None
 
     @property
     def source(self) -> str:
         """Where it is written, for people."""
         return f"{self.target.__module__}.{self.target.__qualname__}"
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Give the requirements to install before it can run, such as `regrow[http]`."""
+        absent = [need for module, need in self.requires.items() if not _can_import(module)]
+        return tuple(dict.fromkeys(absent))
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any] | None:
@@ -164,8 +178,12 @@ class Executor:
     def call(self, inputs: Json, context: TaskContext) -> Any:
         """Validate the inputs and call; gives an awaitable if `is_async`.
 
-        Raises `TaskError` (`validation_error`) before any of the author's code runs.
+        Raises `TaskError` before any of the author's code runs: `missing_extra` where a library
+        isn't installed, `validation_error` for inputs that don't fit.
         """
+        if needs := " ".join(f"'{need}'" for need in self.missing):
+            message = f"{self.id} needs a library that this worker lacks: pip install {needs}"
+            raise TaskError(message, error_type=MISSING_EXTRA)
         value = self._validated(inputs)
         bound: Callable[..., Any] = (
             cast("type[BaseTask]", self.target)().execute
@@ -207,11 +225,18 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     heartbeat_timeout: Span | None = None,
     retry: RetryPolicy | Mapping[str, Any] | None = None,
     tags: Sequence[str] = (),
+    examples: Sequence[Any] = (),
+    requires: Mapping[str, str] | None = None,
+    demo: Any = None,
 ) -> Callable[[Target], Target]:
     """Mark a function or class as an executor; it stays callable as it is.
 
     Its id: `id`, else the class attribute `id`, else the class name in snake case or the
     function's name. Timeouts and retries overrule the document's `defaults`, not the task's own.
+    `tags` and `examples` (inputs, or words) are for people and tools that look for an executor.
+    `requires` maps modules that it imports when it runs to what `pip install` calls them, such as
+    `{"aiohttp": "regrow[http]"}`; without one of them it fails by that name. `demo` is the result
+    in a tree that is run as a demo: a value, or a function that gives one for the inputs.
     """
     policy = Policy.model_validate(
         {
@@ -222,7 +247,7 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
             "retry": retry or {},
         }
     )
-    options = _Options(id, policy, tuple(tags))
+    options = _Options(id, policy, tuple(tags), tuple(examples), dict(requires or {}), demo)
 
     def mark(target: Target) -> Target:
         if not callable(target):
@@ -349,7 +374,17 @@ def _read(target: Callable[..., Any]) -> Executor:
         output_type=hints.get("return", Any),
         wants_context=len(parameters) == _WITH_CONTEXT,
         is_async=inspect.iscoroutinefunction(function),
+        examples=options.examples or tuple(getattr(target, "examples", ())),
+        requires=options.requires,
+        demo=options.demo,
     )
+
+
+def _can_import(module: str) -> bool:
+    """Tell whether a module is installed, without importing it."""
+    if module in sys.modules:
+        return sys.modules[module] is not None  # pyright: ignore[reportUnnecessaryComparison]
+    return importlib.util.find_spec(module) is not None
 
 
 def _reason(error: BaseException) -> str:

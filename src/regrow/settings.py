@@ -5,9 +5,10 @@ friends, read by `temporalio.envconfig`); it isn't repeated here.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from regrow.core.durations import Duration
@@ -50,7 +51,11 @@ class Settings(BaseSettings):
     """Settings of a worker and its built-in executors."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX, frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
     )
 
     task_queue: Annotated[str, Field(min_length=1)] = TASK_QUEUE
@@ -61,6 +66,34 @@ class Settings(BaseSettings):
 
     command_allow: Annotated[Names, AfterValidator(_programs)] = ()
     """Programs that `command` may run, by name or absolute path; none by default."""
+
+    http_allow: Names = ()
+    """Hosts and networks that executors may connect to although they aren't public, such as
+    `localhost,10.1.0.0/16`. Only public addresses by default."""
+
+    python_modules: Names = ()
+    """Modules whose functions `python` may call; none by default."""
+
+    docker_images: Names = ()
+    """Images that `docker_run` may run, as patterns such as `python:3.*`; none by default."""
+
+    ssh_known_hosts: Path = Path("~/.ssh/known_hosts")
+    """The hosts that `ssh_command` may connect to, with their keys."""
+
+    file_root: Path | None = None
+    """The folder that `file_read` and `file_write` are confined to; none by default."""
+
+    object_stores: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    """Stores of `object_get` and `object_put` by name: `REGROW_OBJECT_STORES__MAIN=s3://bucket`."""
+
+    sql_connections: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    """Databases of `sql_query` by name: `REGROW_SQL_CONNECTIONS__MAIN=postgresql://…`."""
+
+    smtp_url: SecretStr | None = None
+    """The mail server of `send_email`: `smtp://` or `smtps://`, with name, password and port."""
+
+    smtp_from: str | None = None
+    """The sender of mails that name none."""
 
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=5000)] = 500
     """Executors that run at once in one worker."""

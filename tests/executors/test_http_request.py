@@ -18,7 +18,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from regrow.activities.http import MAX_BODY, HttpResponse, http_request
+from regrow.activities.catalogue.http import MAX_BODY, HttpResponse, http_request
 from regrow.executors import Registry, TaskContext, TaskError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -594,11 +594,11 @@ async def test_without_the_extra_the_error_says_what_to_install(
     failed = await failure("http://example.com")
 
     assert (failed.error_type, failed.retryable) == ("missing_extra", False)
-    assert failed.error == "http_request needs aiohttp: pip install 'regrow[http]'"
+    assert failed.error.endswith("lacks: pip install 'regrow[http]'")
 
 
 async def test_the_executor_is_there_without_importing_aiohttp() -> None:
-    code = "import regrow.activities.http, sys; sys.exit('aiohttp' in sys.modules)"
+    code = "import regrow.activities.catalogue.http, sys; sys.exit('aiohttp' in sys.modules)"
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=_with_source())
 
     assert await child.wait() == 0
@@ -761,7 +761,8 @@ async def test_a_private_authority_is_trusted_by_the_usual_variable(
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     code = (
-        "import asyncio, sys; from regrow.activities.http import *; from regrow.executors import *;"
+        "import asyncio, sys; from regrow.activities.catalogue.http import *;"
+        "from regrow.executors import *;"
         "print(asyncio.run(http_request(HttpRequest(url=sys.argv[1]), TaskContext())).status_code)"
     )
 

@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from regrow.activities.catalogue.failures import CONNECTION_ERROR, TLS_ERROR
 from regrow.core.durations import Duration
 from regrow.core.limits import MIB
 from regrow.core.models import Json
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
     from yarl import URL
 
 HTTP_ERROR: Final = "http_error"
-CONNECTION_ERROR: Final = "connection_error"
-TLS_ERROR: Final = "tls_error"
 REDIRECT_ERROR: Final = "redirect_error"
-MISSING_EXTRA: Final = "missing_extra"
+ERRORS: Final = {
+    HTTP_ERROR: "A response that is no success; `status_code` and the beginning of `body` are"
+    " metadata. Retried for 408, 425, 429 and 5xx.",
+    REDIRECT_ERROR: "Too many redirects, or one to no http URL. Not retried.",
+}
 
 MAX_BODY: Final = MIB
 """Bytes of a response, unpacked; what is larger belongs into a store, not into history."""
@@ -211,7 +214,12 @@ class HttpResponse(BaseModel):
     """Where it came from, after redirects."""
 
 
-@executor_register("http_request", heartbeat_timeout="30s", tags=("http",))
+@executor_register(
+    "http_request",
+    heartbeat_timeout="30s",
+    tags=("http",),
+    requires={"aiohttp": "regrow[http]"},
+)
 async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
     """Send one HTTP request and return the response if it is a success (2xx).
 
@@ -221,11 +229,8 @@ async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpRespons
     connections are worth another attempt, after `Retry-After` if the server says so; everything
     else fails for good. A private certificate authority is trusted by way of `SSL_CERT_FILE`.
     """
-    try:
-        import aiohttp  # noqa: PLC0415 - an extra, for those who send requests
-    except ImportError:
-        message = "http_request needs aiohttp: pip install 'regrow[http]'"
-        raise TaskError(message, error_type=MISSING_EXTRA) from None
+    import aiohttp  # noqa: PLC0415 - an extra, for those who send requests
+
     try:
         async with asyncio.timeout(inputs.timeout.total_seconds()):
             return await _exchange(inputs, context)

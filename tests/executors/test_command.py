@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from regrow.activities.command import CommandResult, command
+from regrow.activities.catalogue.command import CommandResult, command
 from regrow.core.limits import MAX_PAYLOAD, MIB
 from regrow.core.result import json_size
 from regrow.executors import Registry, TaskContext, TaskError

@@ -21,6 +21,7 @@ from typing import Annotated, Final, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from regrow.activities.catalogue.failures import NOT_FOUND
 from regrow.core.durations import Duration
 from regrow.core.limits import KIB, MAX_PAYLOAD, MIB
 from regrow.core.result import json_size
@@ -29,7 +30,10 @@ from regrow.executors import TaskContext, TaskError, executor_register
 from regrow.settings import load_settings
 
 COMMAND_FAILED: Final = "command_failed"
-NOT_FOUND: Final = "not_found"
+ERRORS: Final = {
+    COMMAND_FAILED: "An exit code other than 0, or it cannot be started; `exit_code`, `stdout_tail`"
+    " and `stderr_tail` are metadata.",
+}
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 _LOADER: Final = ("LD_", "DYLD_")

@@ -1,0 +1,19 @@
+"""Error types that several executors give, and what they mean."""
+
+from typing import Final
+
+from regrow.executors import MISSING_EXTRA
+
+AUTHENTICATION_ERROR: Final = "authentication_error"
+CONNECTION_ERROR: Final = "connection_error"
+NOT_FOUND: Final = "not_found"
+TLS_ERROR: Final = "tls_error"
+
+SHARED_ERRORS: Final = {
+    AUTHENTICATION_ERROR: "The peer refused the credentials. Not retried.",
+    CONNECTION_ERROR: "No connection, or it broke. Retried.",
+    MISSING_EXTRA: "A library of the executor isn't installed in the worker; the text has the"
+    " command that installs it.",
+    NOT_FOUND: "There is no such program, file, object, host, method or tool. Not retried.",
+    TLS_ERROR: "The certificate, or the handshake. Not retried.",
+}
