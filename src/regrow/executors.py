@@ -23,11 +23,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-import structlog
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from regrow.context import TaskContext
+from regrow.core.durations import Duration
 from regrow.core.models import ID_PATTERN, Json, Policy, RetryPolicy
-from regrow.core.wire import NATIVE_EXECUTORS, ErrorType, item_unit
+from regrow.core.wire import NATIVE_EXECUTORS, ErrorType
+from regrow.hooks import Hook, hook_of, is_hook
 
 MISSING_EXTRA: Final = "missing_extra"
 ENTRY_POINTS: Final = "regrow.executors"
@@ -35,6 +37,8 @@ ENTRY_POINTS: Final = "regrow.executors"
 _MARK = "__regrow_executor__"
 _INPUTS, _WITH_CONTEXT = 1, 2
 _UNTYPED: Final = (Any, dict, dict[str, Any], typing.Dict[str, Any])  # noqa: UP006 - as authors write it
+
+_SPAN: Final = TypeAdapter[timedelta | None](Duration | None)
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 Span = timedelta | float | str
@@ -73,46 +77,6 @@ class ExecutorErrors(Exception):  # noqa: N818 - several errors in one
         self.problems = tuple(problems)
 
 
-def _ignore(*_: Json) -> None:
-    """Heartbeats of a context that no worker made go nowhere."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskContext:
-    """What an executor may know about the task it runs; make one freely in tests."""
-
-    tree_id: str = "tree"
-    task_id: str = "task"
-    index: int | None = None
-    """Which item of a map, counted from 0; None for a plain task."""
-    attempt: int = 1
-    user_id: str | None = None
-    heartbeat_details: tuple[Json, ...] = ()
-    """What the previous attempt said last; empty at the first."""
-    beat: Callable[..., None] = field(default=_ignore, repr=False)
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt of this task, also after a crash; another in every tree."""
-        unit = self.task_id if self.index is None else item_unit(self.task_id, self.index)
-        return f"{self.tree_id}/{unit}"
-
-    def heartbeat(self, *details: Json) -> None:
-        """Keep details for the next attempt; safe from any thread. Liveness needs no call."""
-        self.beat(*details)
-
-    def progress(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Show people how far the task is."""
-        self.beat({"done": done, "total": total, "note": note})
-
-    @cached_property
-    def log(self) -> Any:
-        """A structlog logger that knows tree, task and attempt."""
-        return structlog.get_logger("regrow.executor").bind(
-            tree=self.tree_id, task=self.task_id, attempt=self.attempt
-        )
-
-
 class BaseTask:
     """An executor as a class: one instance for each execution."""
 
@@ -141,6 +105,7 @@ class _Options:
     examples: tuple[Any, ...]
     requires: Mapping[str, str]
     demo: Any
+    cache: timedelta | None
 
 
 @dataclass(frozen=True)
@@ -159,6 +124,8 @@ class Executor:
     examples: tuple[Any, ...] = ()
     requires: Mapping[str, str] = field(default_factory=dict[str, str])
     demo: Any = None
+    cache: timedelta | None = None
+    """How long a result is kept for equal inputs."""
 
     @property
     def source(self) -> str:
@@ -191,6 +158,15 @@ class Executor:
             else self.target
         )
         return bound(value, context) if self.wants_context else bound(value)
+
+    def demo_answer(self, inputs: Json, context: TaskContext) -> Any:
+        """Give what stands for a result where a tree is only shown; the executor isn't called."""
+        own = getattr(self.target, "get_demo_result", None)
+        if inspect.isclass(self.target) and own is not None:
+            answer = cast("type[Any]", self.target)().get_demo_result(context, inputs)
+        else:
+            answer = self.demo(inputs) if callable(self.demo) else self.demo
+        return {"demo": self.id} if answer is None else answer
 
     def input_schema(self) -> dict[str, Any]:
         """Give the JSON Schema of the inputs."""
@@ -228,6 +204,7 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     examples: Sequence[Any] = (),
     requires: Mapping[str, str] | None = None,
     demo: Any = None,
+    cache: Span | None = None,
 ) -> Callable[[Target], Target]:
     """Mark a function or class as an executor; it stays callable as it is.
 
@@ -236,7 +213,8 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     `tags` and `examples` (inputs, or words) are for people and tools that look for an executor.
     `requires` maps modules that it imports when it runs to what `pip install` calls them, such as
     `{"aiohttp": "regrow[http]"}`; without one of them it fails by that name. `demo` is the result
-    in a tree that is run as a demo: a value, or a function that gives one for the inputs.
+    in a tree that is run as a demo: a value, or a function that gives one for the inputs. `cache`
+    is how long a result may stand for the next call with equal inputs, of the same user.
     """
     policy = Policy.model_validate(
         {
@@ -247,7 +225,8 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
             "retry": retry or {},
         }
     )
-    options = _Options(id, policy, tuple(tags), tuple(examples), dict(requires or {}), demo)
+    kept = _SPAN.validate_python(cache)
+    options = _Options(id, policy, tuple(tags), tuple(examples), dict(requires or {}), demo, kept)
 
     def mark(target: Target) -> Target:
         if not callable(target):
@@ -266,6 +245,8 @@ class Registry:
         self._executors: dict[str, Executor] = {}
         self._problems: list[str] = []
         self._built_in: tuple[str, ...] = NATIVE_EXECUTORS
+        self.hooks: list[Hook] = []
+        """What else runs, in the order in which it was found."""
         self.add(*targets)
 
     def __iter__(self) -> Iterator[Executor]:
@@ -280,6 +261,9 @@ class Registry:
     def add(self, *targets: Callable[..., Any]) -> None:
         """Take in marked functions and classes; `check` reports what is wrong with them."""
         for target in targets:
+            if is_hook(target):
+                self._add_hook(hook_of(target))
+                continue
             try:
                 executor = _read(target)
             except (TypeError, ValueError, NameError, PydanticUserError) as error:
@@ -295,6 +279,10 @@ class Registry:
                 self._problems.append(
                     f"'{executor.id}' is registered twice: {known.source} and {executor.source}"
                 )
+
+    def _add_hook(self, hook: Hook) -> None:
+        if hook not in self.hooks:  # modules import each other's
+            self.hooks.append(hook)
 
     def add_built_in(self, modules: Sequence[str]) -> None:
         """Take in Regrow's own executors; their ids are reserved from then on."""
@@ -332,13 +320,13 @@ class Registry:
     def _add_entry(self, loaded: object) -> None:
         if isinstance(loaded, ModuleType):
             self.scan(loaded)
-        elif is_executor(loaded):
+        elif is_executor(loaded) or is_hook(loaded):
             self.add(cast("Callable[..., Any]", loaded))
 
 
 def marked(module: ModuleType) -> list[Callable[..., Any]]:
-    """Give what `executor_register` marked in a module, imported things included."""
-    return [value for value in vars(module).values() if is_executor(value)]
+    """Give the executors and hooks that are marked in a module, imported things included."""
+    return [value for value in vars(module).values() if is_executor(value) or is_hook(value)]
 
 
 def is_executor(value: object) -> bool:
@@ -377,6 +365,7 @@ def _read(target: Callable[..., Any]) -> Executor:
         examples=options.examples or tuple(getattr(target, "examples", ())),
         requires=options.requires,
         demo=options.demo,
+        cache=options.cache,
     )
 
 

@@ -7,12 +7,18 @@ every replay, so its events are dropped then.
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, cast
 
 import structlog
 from temporalio import workflow
 
+from regrow.core.secrets import hide
+
 _SDK_LOGGERS = ("temporalio",)
+
+hidden_values: ContextVar[tuple[str, ...]] = ContextVar("regrow_hidden_values", default=())
+"""Secrets that the executor which is running was given; no line shows them."""
 
 
 def configure_logs(*, level: str = "INFO", style: str = "auto") -> None:
@@ -35,6 +41,7 @@ def configure_logs(*, level: str = "INFO", style: str = "auto") -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *errors,
+                _hide_secrets,
                 render,
             ],
         )
@@ -62,6 +69,18 @@ def _silent_on_replay(
     if workflow.in_workflow() and workflow.unsafe.is_replaying_history_events():
         raise structlog.DropEvent
     return event
+
+
+def _hide_secrets(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    values = hidden_values.get()
+    return {key: _hidden(item, values) for key, item in event.items()} if values else event
+
+
+def _hidden(item: Any, values: tuple[str, ...]) -> Any:
+    plain = isinstance(item, str | int | float | dict | list | None)
+    return hide(cast("Any", item if plain else repr(item)), values)
 
 
 def _shorten_sdk(

@@ -4,7 +4,9 @@ Where Temporal is, and how to reach it, is Temporal's own configuration (`TEMPOR
 friends, read by `temporalio.envconfig`); it isn't repeated here.
 """
 
+import re
 from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,6 +20,9 @@ _PREFIX = "REGROW_"
 
 
 EXECUTORS_VARIABLE: Final = f"{_PREFIX}EXECUTORS"
+
+_HOST: Final = r"(\*\.)?([a-z0-9_-]+\.)*(?!0x)(?=[^.]*[a-z])[a-z0-9_-]+\.?"
+"""A name's last part has a letter, so that `10.0.0.256` and `0x7f.1` are none."""
 
 
 def split_names(value: str | None) -> tuple[str, ...]:
@@ -33,6 +38,19 @@ def _programs(value: tuple[str, ...]) -> tuple[str, ...]:
     for entry in value:
         if "/" in entry and not entry.startswith("/"):
             raise ValueError(f"'{entry}' must be a bare name or an absolute path")
+    return value
+
+
+def _peers(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what would allow nothing, or something else than it seems to."""
+    for entry in value:
+        if re.fullmatch(_HOST, entry, re.IGNORECASE):
+            continue
+        try:
+            ip_network(entry)
+        except ValueError:
+            message = f"'{entry}' must be a host, an address or a network: no scheme, no port"
+            raise ValueError(f"{message}, no bits beyond the mask") from None
     return value
 
 
@@ -67,9 +85,9 @@ class Settings(BaseSettings):
     command_allow: Annotated[Names, AfterValidator(_programs)] = ()
     """Programs that `command` may run, by name or absolute path; none by default."""
 
-    http_allow: Names = ()
+    http_allow: Annotated[Names, AfterValidator(_peers)] = ()
     """Hosts and networks that executors may connect to although they aren't public, such as
-    `localhost,10.1.0.0/16`. Only public addresses by default."""
+    `localhost,*.corp.example,10.1.0.0/16`. Only public addresses by default."""
 
     python_modules: Names = ()
     """Modules whose functions `python` may call; none by default."""
@@ -79,6 +97,17 @@ class Settings(BaseSettings):
 
     ssh_known_hosts: Path = Path("~/.ssh/known_hosts")
     """The hosts that `ssh_command` may connect to, with their keys."""
+
+    ssh_keys: Names = ()
+    """Files of private keys that any document may log in with by `ssh_command`, where it brings no
+    password or key of its own; none by default."""
+
+    secrets_dir: Path | None = None
+    """The folder with secrets as files, by name; `REGROW_SECRET_NAME` holds one itself."""
+
+    cache: str | None = None
+    """Where results are kept that executors let be kept, such as `file:///var/cache/regrow` or
+    `s3://bucket/prefix`; default: in the worker's memory."""
 
     file_root: Path | None = None
     """The folder that `file_read` and `file_write` are confined to; none by default."""

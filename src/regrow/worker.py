@@ -11,6 +11,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from regrow.activities.cache import open_cache
 from regrow.activities.catalogue import make_registry
 from regrow.activities.host import ExecutorHost
 from regrow.executors import ExecutorErrors, Registry
@@ -37,7 +38,7 @@ async def running_worker(
     `client` must have the `RegrowPlugin`.
     """
     slots = settings.max_concurrent_tasks
-    async with ExecutorHost(registry, threads=slots) as host:
+    async with ExecutorHost(registry, threads=slots, cache=open_cache(settings.cache)) as host:
         worker = Worker(
             client,
             task_queue=settings.task_queue,

@@ -1,13 +1,11 @@
 """The guide's section "Production Readiness": rows PR-1, PR-3 and PR-4."""
 
 import asyncio
-import io
 import json
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +13,6 @@ from subprocess import run
 from typing import Any
 
 import pytest
-import structlog
 from tests.conformance.executors import Nap, nap
 from tests.conformance.running import Document, ended, run_tree, scheduled, spent, task, tree
 
@@ -24,36 +21,12 @@ from regrow.activities.catalogue import make_registry
 from regrow.client import ServerUnreachable
 from regrow.embedded import EmbeddedServer
 from regrow.executors import ExecutorErrors
-from regrow.logs import configure_logs
 from regrow.settings import InvalidSettings, load_settings
 from regrow.testing import worker_env
 
 Guide = dict[str, Any]
 Lines = Callable[[], list[dict[str, Any]]]
 SECRET = "hunter2-planted"
-
-
-@pytest.fixture
-def json_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lines]:
-    """What a worker writes to stderr off a terminal since it was last asked."""
-    root, sdk = logging.getLogger(), logging.getLogger("temporalio.activity")
-    handlers, level, filters = root.handlers, root.level, sdk.filters
-    config, written = structlog.get_config(), io.StringIO()
-    sdk.filters = []
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "stderr", written)
-        configure_logs(level="INFO", style="json")
-
-    def lines() -> list[dict[str, Any]]:
-        text = written.getvalue()
-        written.seek(0)
-        written.truncate()
-        return [json.loads(line) for line in text.splitlines()]
-
-    yield lines
-    root.handlers, sdk.filters = handlers, filters
-    root.setLevel(level)
-    structlog.configure(**config)
 
 
 async def test_pr1_one_line_at_start_success_and_failure(

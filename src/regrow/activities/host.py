@@ -11,30 +11,38 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
-from typing import Any, Self, cast
+from typing import Any, Self
 
-import pydantic_core
 import structlog
+from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from regrow.activities.attributes import registered_attributes
-from regrow.activities.threads import Execution, ExecutorThreads
+from regrow.activities.cache import Cache, MemoryCache, Results
+from regrow.activities.calling import Calls, Said, as_task_error
+from regrow.activities.describe import describe
+from regrow.activities.threads import ExecutorThreads
 from regrow.core import limits
 from regrow.core.models import Json
-from regrow.core.outcome import Answer, read_answer, short_error
-from regrow.core.resolve import Description, Unknown
+from regrow.core.outcome import Answer, short_error
 from regrow.core.result import json_size
-from regrow.core.wire import COMPENSATE, DESCRIBE_EXECUTORS, ENGINE_VERSION, ErrorType, split_unit
+from regrow.core.wire import (
+    COMPENSATE,
+    DESCRIBE_EXECUTORS,
+    ENGINE_VERSION,
+    TREE_HOOKS,
+    ErrorType,
+    split_unit,
+)
 from regrow.executors import Executor, Registry, TaskContext, TaskError
+from regrow.hooks import TaskCall, TreeEvent
 
 _BEATS_PER_TIMEOUT = 3
 _LONGEST_BEAT = 2.0
 _TICK = 0.25
-_NEAR_MISS, _SUGGESTION = 0.85, 0.6
 _PATIENCE = 60.0
 
 log = structlog.get_logger("regrow.task")
@@ -64,9 +72,13 @@ class _Running:
 class ExecutorHost:
     """Runs the executors of a registry as activities; enter it before the worker starts."""
 
-    def __init__(self, registry: Registry, *, threads: int = 500) -> None:
+    def __init__(
+        self, registry: Registry, *, threads: int = 500, cache: Cache | None = None
+    ) -> None:
+        """Host the executors; `cache` keeps results of those that ask for it, by default here."""
         self._registry = registry
         self._threads = ExecutorThreads(threads)
+        self._calls = Calls(registry, self._threads, Results(cache or MemoryCache()))
         self._running: dict[bytes, _Running] = {}
         self._beats: asyncio.Task[None] | None = None
 
@@ -83,7 +95,7 @@ class ExecutorHost:
     def activities(self) -> list[Callable[..., Any]]:
         """Give the activities for a `Worker`: the executors, their description, and a catch-all."""
         hosted = [self._hosted(executor) for executor in self._registry]
-        return [*hosted, self._describe(), _unknown_executor]
+        return [*hosted, self._describe(), self._tell_hooks(), _unknown_executor]
 
     def _hosted(self, executor: Executor) -> Callable[..., Any]:
         @activity.defn(name=executor.id)
@@ -101,6 +113,14 @@ class ExecutorHost:
             return {"engine_version": ENGINE_VERSION, **said}
 
         return describe_executors
+
+    def _tell_hooks(self) -> Callable[..., Any]:
+        @activity.defn(name=TREE_HOOKS)
+        async def tree_hooks(events: list[dict[str, Any]]) -> None:
+            for event in events:
+                await self._calls.tell(TypeAdapter(TreeEvent).validate_python(event), _PATIENCE)
+
+        return tree_hooks
 
     async def _run(self, executor: Executor, inputs: Json) -> RawValue:
         started, clock = activity.info().started_time, time.monotonic()
@@ -120,13 +140,13 @@ class ExecutorHost:
             return {"duration": duration, **metadata, **known}
 
         try:
-            answer = _successful(_plain(executor, await self._execute(executor, inputs, context)))
+            answer = await self._execute(executor, TaskCall(executor.id, inputs, context))
             payload = _payload(executor, answer, about(dict(answer.metadata)))
         except asyncio.CancelledError:
             line.info("task.cancelled", duration=round(time.monotonic() - clock, 4))
             raise
         except Exception as error:  # noqa: BLE001 - an author's code may raise anything
-            failure = _as_task_error(error)
+            failure = as_task_error(error)
             line.warning(
                 "task.failed",
                 error_type=failure.error_type,
@@ -138,32 +158,22 @@ class ExecutorHost:
         line.info("task.completed", duration=round(time.monotonic() - clock, 4))
         return RawValue(payload)
 
-    async def _execute(self, executor: Executor, inputs: Json, context: TaskContext) -> Any:
+    async def _execute(self, executor: Executor, call: TaskCall) -> Answer:
         token = activity.info().task_token
         timeout = activity.info().heartbeat_timeout
-        name = f"{executor.id} ({context.tree_id}/{context.task_id})"
         if timeout and not activity.info().is_local:
             self._running[token] = _Running(
                 contextvars.copy_context(),
                 timeout.total_seconds(),
                 executor.is_async,
-                context.heartbeat_details,
+                call.context.heartbeat_details,
                 time.monotonic(),
             )
         try:
             patience = 2 * timeout.total_seconds() if timeout else _PATIENCE
-            return await self._call(executor, inputs, context, name).result(patience, name)
+            return await self._calls.answer(executor, call, _said(), patience)
         finally:
             self._running.pop(token, None)
-
-    def _call(self, executor: Executor, inputs: Json, context: TaskContext, name: str) -> Execution:
-        if executor.is_async:
-
-            async def call() -> Any:
-                return await executor.call(inputs, context)
-
-            return self._threads.call_async(call, name)
-        return self._threads.call_sync(lambda: executor.call(inputs, context))
 
     def _context(self, executor: Executor) -> TaskContext:
         info = activity.info()
@@ -205,49 +215,23 @@ class ExecutorHost:
                     running.context.run(activity.heartbeat, *running.details)
 
 
-def describe(
-    registry: Registry, ids: Sequence[str], search_attributes: tuple[str, ...] = ()
-) -> Description:
-    """Say what a registry knows about some executors, and how near the unknown ones are.
-
-    `search_attributes` are those that the server has; they belong to the same answer.
-    """
-    known = sorted(executor.id for executor in registry)
-    unknown: dict[str, Unknown] = {}
-    for executor_id in ids:
-        if executor_id not in registry:
-            close = get_close_matches(executor_id, known, n=1, cutoff=_SUGGESTION)
-            near = get_close_matches(executor_id, known, n=1, cutoff=_NEAR_MISS)
-            unknown[executor_id] = Unknown(
-                suggestion=close[0] if close else None, near_miss=bool(near)
-            )
-    return Description(
-        executors={name: registry[name].policy for name in ids if name in registry},
-        unknown=unknown,
-        known=tuple(known) if unknown else (),
-        search_attributes=search_attributes,
-    )
+def _said() -> Said:
+    said = task_header.get() or {}
+    return Said(said.get("secrets") or (), said.get("demo") is True)
 
 
 @activity.defn(dynamic=True)
-async def _unknown_executor(args: Sequence[RawValue]) -> None:
+async def _unknown_executor(args: Sequence[RawValue]) -> Any:
     """Answer for every executor that this worker doesn't have."""
     del args
+    if _said().demo:  # another worker's, which a demo doesn't call
+        return {"status": "completed", "result": None, "metadata": {"attempt": 1, "demo": True}}
     name = activity.info().activity_type
     message = (
         f"this worker has no executor '{name}'; start one that has it,"
         " with --executors or REGROW_EXECUTORS"
     )
     raise ApplicationError(message, type=ErrorType.UNKNOWN_EXECUTOR.value)
-
-
-def _plain(executor: Executor, value: Any) -> Json:
-    """Turn what an executor returned into JSON."""
-    try:
-        return cast("Json", pydantic_core.to_jsonable_python(value, inf_nan_mode="constants"))
-    except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
-        message = f"{executor.id} returned what JSON cannot hold: {error}"
-        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
 
 
 def _payload(executor: Executor, answer: Answer, metadata: dict[str, Json]) -> Payload:
@@ -265,36 +249,6 @@ def _payload(executor: Executor, answer: Answer, metadata: dict[str, Json]) -> P
         )
         raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
     return Payload(metadata={"encoding": b"json/plain"}, data=data)
-
-
-def _successful(value: Json) -> Answer:
-    """Read an executor's answer; raises `TaskError` for a failure that it returned."""
-    answer = read_answer(value)
-    if answer.ok:
-        return answer
-    failure = TaskError(
-        answer.error or "",
-        error_type=answer.error_type or ErrorType.EXECUTION,
-        retryable=answer.retryable,
-        retry_after=answer.retry_after,
-    )
-    failure.details = dict(answer.metadata)  # any key, also one that is a parameter's name
-    raise failure
-
-
-def _as_task_error(error: Exception) -> TaskError:
-    """Give every exception the same form; one that says nothing of itself is retried by policy."""
-    if isinstance(error, TaskError):
-        return error
-    if isinstance(error, ApplicationError):  # an author who speaks Temporal
-        delay = error.next_retry_delay
-        return TaskError(
-            error.message,
-            error_type=error.type or ErrorType.EXECUTION,
-            retryable=not error.non_retryable,
-            retry_after=delay.total_seconds() if delay else None,
-        )
-    return TaskError(str(error) or repr(error), error_type=type(error).__name__, retryable=True)
 
 
 def _application_error(failure: TaskError, details: dict[str, Json]) -> ApplicationError:

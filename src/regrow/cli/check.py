@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from regrow.activities.host import describe
+from regrow.activities.describe import describe
 from regrow.cli.exits import say, show_problems
 from regrow.client import Document
 from regrow.core.models import Json, Task, TaskTree

@@ -8,6 +8,7 @@ from regrow.core.models import Json, Task, TaskId
 from regrow.core.outcome import Outcome, failed, short_error
 from regrow.core.record import Record, Start
 from regrow.core.references import ExpressionError
+from regrow.core.secrets import secret_places
 from regrow.core.wire import ErrorType, Status, compensation_unit
 
 
@@ -70,7 +71,8 @@ class Compensations:
             return None
         assert isinstance(inputs, dict)  # noqa: S101 - inputs are a mapping
         unit = compensation_unit(task_id)
-        return Start(unit, task_id, executor=undo.executor, inputs=inputs)
+        secrets = secret_places(inputs)
+        return Start(unit, task_id, executor=undo.executor, inputs=inputs, secrets=secrets)
 
     def began(self, task_id: TaskId, at: datetime) -> None:
         """Record that it was started."""

@@ -35,6 +35,11 @@ class Inputs:
     known: tuple[str, ...] | None = None
     """The only inputs that a sub-tree takes; None for an executor, which takes whatever comes."""
 
+    @property
+    def names_secrets(self) -> bool:
+        """Whether the author wrote names of secrets into them."""
+        return bool(self.template.secrets)
+
     @classmethod
     def of(cls, task: Task) -> "Inputs":
         """Read them off a checked task."""

@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 from regrow.core.models import Json, TaskId
 from regrow.core.outcome import Outcome
+from regrow.core.secrets import SecretPlace
 from regrow.core.waits import Wait
 from regrow.core.wire import Status
 
@@ -29,6 +30,8 @@ class Start:
     executor: str = ""
     inputs: Mapping[str, Json] = field(default_factory=dict[str, Json])
     wait: Wait | None = None
+    secrets: tuple[SecretPlace, ...] = ()
+    """Where the inputs hold names of secrets, for the worker to put their values in."""
 
 
 @dataclass(slots=True)

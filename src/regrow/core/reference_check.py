@@ -24,8 +24,17 @@ from regrow.core.references import (
     compile_items,
     compile_template,
 )
-from regrow.core.wire import GROUP
+from regrow.core.secrets import SECRETS
+from regrow.core.wire import GROUP, NATIVE_EXECUTORS
 
+_NO_SECRETS: Final = (
+    "a secret can only be given to an executor: name it in the task's inputs, or inside the"
+    " sub-tree, where it is used"
+)
+_ONLY_NAMED: Final = (
+    "a secret can only be named, ${{ secrets.NAME }}, with letters, digits and '_', in the inputs"
+    " of an executor; its value is known to the worker alone"
+)
 _MOST_DOUBTS: Final = 100
 _CHUNK: Final = 512
 
@@ -65,19 +74,26 @@ class _Check:
 
     def task(self, task: Task, path: Path) -> None:
         roots = ROOTS if task.for_each is None else (*ROOTS, *ITEM_ROOTS)
+        secrets = task.executor_id not in NATIVE_EXECUTORS
         for key, value in task.inputs.items():
-            self.template(value, (*path, "inputs", key), task, roots)
+            self.template(value, (*path, "inputs", key), task, roots, secrets=secrets)
         for key, value in (("for_each", task.for_each), ("when", task.when)):
             if value is not None:
                 self._expressions(partial(compile_items, value), (*path, key), task)
         undo = {} if task.compensate is None else task.compensate.inputs
         for key, value in undo.items():  # by then every task has ended
-            self.template(value, (*path, "compensate", "inputs", key), None)
+            self.template(value, (*path, "compensate", "inputs", key), None, secrets=True)
 
     def template(
-        self, value: Json, where: Path, task: Task | None, roots: Sequence[str] = ROOTS
+        self,
+        value: Json,
+        where: Path,
+        task: Task | None,
+        roots: Sequence[str] = ROOTS,
+        *,
+        secrets: bool = False,
     ) -> None:
-        self._expressions(lambda: compile_template(value), where, task, roots)
+        self._expressions(lambda: compile_template(value), where, task, roots, secrets=secrets)
 
     def _expressions(
         self,
@@ -85,9 +101,14 @@ class _Check:
         where: Path,
         task: Task | None,
         roots: Sequence[str] = ROOTS,
+        *,
+        secrets: bool = False,
     ) -> None:
         try:
-            for expression in read().expressions:
+            template = read()
+            if template.secrets and not secrets:
+                self._problems.append(Problem("secret", where, _NO_SECRETS))
+            for expression in template.expressions:
                 self._names(expression, where, task, roots)
         except ExpressionError as error:
             self._problems.append(Problem("expression", where, str(error)))
@@ -130,7 +151,8 @@ class _Check:
             only = f"'{root}' means something only in the inputs of a task with for_each"
             return None if root in roots else only
         if root not in ROOTS:
-            return f"'{root}' is not one of {', '.join(roots)}{suggestion(root, roots)}"
+            unknown = f"'{root}' is not one of {', '.join(roots)}{suggestion(root, roots)}"
+            return _ONLY_NAMED if root == SECRETS else unknown
         if root == "tasks":
             return self._task_message(rest)
         if root == "inputs" and self._spoilt:

@@ -18,6 +18,7 @@ import jmespath.parser
 from regrow.core import limits
 from regrow.core.bounded import Budget, LimitError, check_made, search, weigh
 from regrow.core.models import Json, Task, TaskId
+from regrow.core.secrets import Sealed, mark_of, secret_name
 
 OPEN, CLOSE = "${{", "}}"
 ROOTS: Final = ("inputs", "tasks", "tree")
@@ -149,11 +150,20 @@ class Expression:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """The name of a secret, whose value only a worker knows."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A JSON value with references in it."""
 
     expressions: tuple[Expression, ...]
     fill: Callable[[Scope, Budget], Json]
+    secrets: tuple[str, ...] = ()
+    """The names of secrets in it."""
 
     def render(self, scope: Scope, budget: Budget | None = None) -> Json:
         """Give a fresh value; raises `ExpressionError`, also once the budget is spent."""
@@ -198,25 +208,28 @@ def compile_expression(text: str) -> Expression:
 
 def compile_template(value: Json) -> Template:
     """Compile every reference inside a value; raises `ExpressionError` at the first bad one."""
-    expressions: list[Expression] = []
-    fill = _compile(value, expressions)
+    found: list[Expression | Secret] = []
+    fill = _compile(value, found)
+    expressions = [part for part in found if isinstance(part, Expression)]
+    secrets = tuple(part.name for part in found if isinstance(part, Secret))
     if len(expressions) <= _FEW:
-        return Template(tuple(expressions), fill)
+        return Template(tuple(expressions), fill, secrets)
 
     def weighed(scope: Scope, budget: Budget) -> Json:
         filled = fill(scope, budget)
         _check_weight(filled, expressions)
         return filled
 
-    return Template(tuple(expressions), weighed)
+    return Template(tuple(expressions), weighed, secrets)
 
 
 def compile_items(value: list[Json] | str) -> Template:
     """Compile a `for_each`: text is an expression, a list may hold references."""
     if not isinstance(value, str):
-        expressions: list[Expression] = []
-        fill = _compile(value, expressions)
-        return Template(tuple(expressions), fill)
+        found: list[Expression | Secret] = []
+        fill = _compile(value, found)
+        secrets = tuple(part.name for part in found if isinstance(part, Secret))
+        return Template(tuple(p for p in found if isinstance(p, Expression)), fill, secrets)
     expression = condition(value)
     return Template((expression,), expression.evaluate)
 
@@ -231,7 +244,7 @@ def _check_weight(filled: Json, expressions: Sequence[Expression]) -> None:
         raise expressions[0].failed(reason)
 
 
-def _compile(value: Json, found: list[Expression]) -> _Fill:
+def _compile(value: Json, found: list[Expression | Secret]) -> _Fill:
     if isinstance(value, str) and OPEN in value:
         return _compile_text(value, found)
     if isinstance(value, dict):
@@ -271,27 +284,37 @@ def cost_of_text(text: str, *, whole: bool) -> dict[str, int]:
     }
 
 
-def _compile_text(text: str, found: list[Expression]) -> _Fill:
+def _compile_text(text: str, found: list[Expression | Secret]) -> _Fill:
     parts = list(_split(text))
-    found.extend(part for part in parts if isinstance(part, Expression))
+    found.extend(part for part in parts if not isinstance(part, str))
     if len(parts) == 1 and isinstance(parts[0], Expression):
         return parts[0].evaluate
     return lambda scope, budget: _fill_text(parts, scope, budget)
 
 
-def _fill_text(parts: Sequence[str | Expression], scope: Scope, budget: Budget) -> str:
+def _fill_text(parts: Sequence[str | Expression | Secret], scope: Scope, budget: Budget) -> str:
     pieces: list[str] = []
-    room = limits.MAX_PAYLOAD
+    marks: list[tuple[int, str]] = []
+    length = 0
     for part in parts:
-        piece = part if isinstance(part, str) else _as_text(part, scope, budget)
-        room -= len(piece)
-        if room < 0 and isinstance(part, Expression):
+        if isinstance(part, Secret):
+            marks.append((length, part.name))
+        piece = _piece(part, scope, budget)
+        length += len(piece)
+        if length > limits.MAX_PAYLOAD and isinstance(part, Expression):
             raise part.failed(f"makes the text longer than {limits.MAX_PAYLOAD:,} characters")
         pieces.append(piece)
-    return "".join(pieces)
+    text = "".join(pieces)
+    return Sealed.of(text, marks) if marks else text
 
 
-def _split(text: str) -> Iterator[str | Expression]:
+def _piece(part: str | Expression | Secret, scope: Scope, budget: Budget) -> str:
+    if isinstance(part, str):
+        return part
+    return mark_of(part.name) if isinstance(part, Secret) else _as_text(part, scope, budget)
+
+
+def _split(text: str) -> Iterator[str | Expression | Secret]:
     """Take text apart into plain pieces and expressions."""
     at = 0
     while (begin := text.find(OPEN, at)) >= 0:
@@ -303,12 +326,15 @@ def _split(text: str) -> Iterator[str | Expression]:
         yield text[at:]
 
 
-def _take_expression(text: str, begin: int) -> tuple[Expression, int]:
+def _take_expression(text: str, begin: int) -> tuple[Expression | Secret, int]:
     """Read one expression; gives the place after it."""
     end = _find_close(text, begin)
     if end < 0:
         raise ExpressionError(f"'{OPEN}{text[begin : begin + 40]}' is never closed by '{CLOSE}'")
-    return compile_expression(text[begin:end].strip()), end + len(CLOSE)
+    inner = text[begin:end].strip()
+    name = secret_name(inner)
+    part = compile_expression(inner) if name is None else Secret(name)
+    return part, end + len(CLOSE)
 
 
 def _find_close(text: str, begin: int) -> int:

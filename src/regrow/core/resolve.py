@@ -47,6 +47,8 @@ class Description(BaseModel):
     """Every id the worker has; given only when some are unknown."""
     search_attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Those of a tree that the server has; absent in histories from before they were told."""
+    hooks: tuple[str, ...] = Field(default=(), exclude_if=lambda moments: not moments)
+    """The moments of a tree that hooks of the worker wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from regrow.core.outcome import Because, Outcome, failed, short_error
 from regrow.core.record import Kind, Record, Start
 from regrow.core.references import ExpressionError, compile_template
 from regrow.core.resolve import Plan
+from regrow.core.secrets import secret_places
 from regrow.core.waits import Verdict, Wait
 from regrow.core.wire import COMPENSATE, TREE, ErrorType, Status, item_unit, split_unit
 
@@ -455,7 +456,7 @@ class TreeRun:
         except ExpressionError as error:
             self._settle(task_id, _no_value(error), now)
             return None
-        return self._start(task_id, task_id, inputs)
+        return self._start(task_id, task_id, inputs, inputs_of)
 
     def _next_item(self, task_id: TaskId, now: datetime) -> Start | None:
         """Give the next item of a map, which stays in line as long as it may start another."""
@@ -471,7 +472,7 @@ class TreeRun:
         except ExpressionError as error:
             self._end_unit(item_unit(task_id, index), _no_value(error), now)
             return None
-        return self._start(item_unit(task_id, index), task_id, inputs)
+        return self._start(item_unit(task_id, index), task_id, inputs, mapping.inputs)
 
     def _queue_map(self, task_id: TaskId) -> None:
         mapping = self.maps[task_id]
@@ -479,9 +480,11 @@ class TreeRun:
             mapping.in_line = True
             self._frontier.enqueue(task_id)
 
-    def _start(self, unit: str, task_id: TaskId, inputs: Mapping[str, Json]) -> Start:
+    def _start(self, unit: str, task_id: TaskId, inputs: Mapping[str, Json], of: Inputs) -> Start:
         kind = Kind.SUBTREE if self.plan.natives.get(task_id) == TREE else Kind.ACTIVITY
-        return Start(unit, task_id, kind, self.tasks[task_id].executor_id, inputs)
+        secrets = secret_places(inputs) if of.names_secrets else ()
+        executor = self.tasks[task_id].executor_id
+        return Start(unit, task_id, kind, executor, inputs, secrets=secrets)
 
     def _next_compensation(self, now: datetime) -> Start | None:
         """Once every task has ended, judge the tree and undo what is to be undone."""

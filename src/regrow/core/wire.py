@@ -6,6 +6,7 @@ from typing import Final
 WORKFLOW_TYPE: Final = "TaskTree"
 TASK_QUEUE: Final = "task-trees"
 DESCRIBE_EXECUTORS: Final = "describe_executors"
+TREE_HOOKS: Final = "tree_hooks"
 HEADER: Final = "regrow"
 
 APPROVE: Final = "approve"

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import temporalio.api.common.v1
 from temporalio import workflow
 from temporalio.worker import (
     HandleQueryInput,
@@ -40,9 +39,10 @@ class _Outbound(WorkflowOutboundInterceptor):
     """Writes the `regrow` header: what an executor may know beyond workflow and activity id."""
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the SDK's name
-        user_id = input.priority.fairness_key
-        if _is_tree() and user_id is not None and input.activity != DESCRIBE_EXECUTORS:
-            input.headers = {**input.headers, HEADER: _header(user_id)}
+        said = _said(input) if _is_tree() and input.activity != DESCRIBE_EXECUTORS else {}
+        if said:
+            payload = workflow.payload_converter().to_payload(said)
+            input.headers = {**input.headers, HEADER: payload}
         return super().start_activity(input)
 
 
@@ -50,6 +50,6 @@ def _is_tree() -> bool:
     return workflow.info().workflow_type == WORKFLOW_TYPE
 
 
-def _header(user_id: str) -> temporalio.api.common.v1.Payload:
-    said: dict[str, str] = {"user_id": user_id}
-    return workflow.payload_converter().to_payload(said)
+def _said(start: StartActivityInput) -> dict[str, Any]:
+    user_id = start.priority.fairness_key
+    return {**workflow.instance().header(), **({} if user_id is None else {"user_id": user_id})}

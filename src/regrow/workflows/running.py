@@ -33,6 +33,8 @@ class Running:
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._unborn: dict[str, bool] = {}
         """Sub-trees that have not begun, and whether they are to be cancelled then."""
+        self.header: dict[str, Any] = {}
+        """What the activity that is being started is told beside its inputs."""
         self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
 
     @property
@@ -75,6 +77,7 @@ class Running:
 
     def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
         options = self._options.activity(start)
+        self.header = {"secrets": start.secrets} if start.secrets else {}
         return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
 
     def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:

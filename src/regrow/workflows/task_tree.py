@@ -126,6 +126,10 @@ class TaskTreeWorkflow(Updates):
         namespace = workflow.info().namespace
         return details(self._run, lambda id_: f"/namespaces/{namespace}/workflows/{quote(id_, '')}")
 
+    def header(self) -> dict[str, Any]:
+        """Say what goes beside the inputs of the activity that is being started."""
+        return self._work.header if self._work else {}
+
     # --- beginning
 
     @property

@@ -1,0 +1,223 @@
+"""One call of an executor, and what may come before and after it.
+
+In this order: hooks before the task, a kept result, secrets, the executor itself, hooks after it.
+The host calls executors for tasks; `batch` calls them for its items; both go through here.
+"""
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pydantic_core
+import structlog
+from temporalio.exceptions import ApplicationError
+
+from regrow.activities.cache import Results, cache_key
+from regrow.activities.secrets import revealed
+from regrow.activities.threads import Execution, ExecutorThreads
+from regrow.core.models import Json
+from regrow.core.outcome import Answer, read_answer
+from regrow.core.secrets import fits, hide
+from regrow.core.wire import ErrorType, Status
+from regrow.executors import Executor, Registry, TaskContext, TaskError
+from regrow.hooks import AnswerInstead, ChangedInputs, Hook, TaskCall, TaskEnd, TreeEvent
+from regrow.logs import hidden_values
+
+log = structlog.get_logger("regrow.hooks")
+
+calls_here: ContextVar["Calls"] = ContextVar("regrow_calls")
+"""How the executor that is running can call others of its worker."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the workflow says about a call beside its inputs."""
+
+    secrets: Any = ()
+    """The places of secrets in the inputs."""
+    demo: bool = False
+
+
+class Calls:
+    """Calls the executors of one worker."""
+
+    def __init__(self, registry: Registry, threads: ExecutorThreads, results: Results) -> None:
+        self.registry = registry
+        self._threads = threads
+        self._results = results
+
+    async def answer(
+        self, executor: Executor, call: TaskCall, said: Said, patience: float
+    ) -> Answer:
+        """Give what the executor answers, or raise what it raises; a returned failure is raised.
+
+        A cancel interrupts the executor and gives it `patience` seconds to clean up.
+        """
+        if said.demo:
+            return _demo(executor, call)
+        first = call
+        call, instead = await self._before(call, patience)
+        if call is not first:
+            said = replace(said, secrets=[p for p in said.secrets if fits(call.inputs, p)])
+        clock = time.monotonic()
+        try:
+            answer = instead or await self._kept(executor, call, said, patience)
+        except Exception as error:
+            await self._after(call, _failed(error, time.monotonic() - clock), patience)
+            raise
+        end = TaskEnd(Status.COMPLETED, answer.result, duration=time.monotonic() - clock)
+        await self._after(call, end, patience)
+        return answer
+
+    # --- hooks
+
+    async def _before(self, call: TaskCall, patience: float) -> tuple[TaskCall, Answer | None]:
+        for hook in self._hooks("before_task", call):
+            said = await self._hook(hook, patience, call)
+            if isinstance(said, ChangedInputs):
+                call = replace(call, inputs=cast("Json", dict(said.inputs)))
+            elif isinstance(said, AnswerInstead):
+                return call, successful(plain(hook.name, said.answer))
+        return call, None
+
+    async def _after(self, call: TaskCall, end: TaskEnd, patience: float) -> None:
+        for hook in self._hooks("after_task", call):
+            await self._hook(hook, patience, call, end)
+
+    def _hooks(self, kind: str, call: TaskCall) -> list[Hook]:
+        hooks = self.registry.hooks
+        return [hook for hook in hooks if hook.kind == kind and hook.is_for(call.executor)]
+
+    async def _hook(self, hook: Hook, patience: float, *about: object) -> Any:
+        """Call a hook; one that fails is logged, and has said nothing."""
+        try:
+            execution = self._start(lambda: hook.function(*about), hook.is_async, hook.name)
+            return await execution.result(patience, hook.name)
+        except Exception as error:  # noqa: BLE001 - no hook may fail a task
+            log.warning("hook.failed", hook=hook.name, error=str(error), kind=type(error).__name__)
+            return None
+
+    async def tell(self, event: TreeEvent, patience: float) -> None:
+        """Call the hooks of trees."""
+        for hook in self.registry.hooks:
+            if hook.kind == "on_tree" and hook.is_for(event.moment):
+                await self._hook(hook, patience, event)
+
+    # --- kept results
+
+    async def _kept(
+        self, executor: Executor, call: TaskCall, said: Said, patience: float
+    ) -> Answer:
+        if executor.cache is None:
+            return await self._executed(executor, call, said, patience)
+        key = cache_key(executor.id, call.inputs, call.context.user_id)
+        if kept := await self._results.find(key):
+            metadata = cast("dict[str, Json]", kept["metadata"])
+            return Answer(ok=True, result=kept["result"], metadata={**metadata, "cached": True})
+        answer = await self._executed(executor, call, said, patience)
+        entry: dict[str, Json] = {"result": answer.result, "metadata": dict(answer.metadata)}
+        await self._results.keep(key, entry, executor.cache)
+        return replace(answer, metadata={"cached": False, **answer.metadata})
+
+    # --- the executor
+
+    async def _executed(
+        self, executor: Executor, call: TaskCall, said: Said, patience: float
+    ) -> Answer:
+        inputs, values = revealed(call.inputs, said.secrets)
+        context = call.context
+        if values:
+            hidden_values.set(values)
+            context = replace(context, beat=_hiding(context, values))
+        calls_here.set(self)
+        name = f"{executor.id} ({context.tree_id}/{context.task_id})"
+        try:
+            execution = self._start(lambda: executor.call(inputs, context), executor.is_async, name)
+            value = await execution.result(patience, name)
+            return successful(hide(plain(executor.id, value), values))
+        except Exception as error:
+            if not values:
+                raise
+            raise _without(values, as_task_error(error)) from None
+
+    def _start(self, function: Callable[[], Any], is_async: bool, name: str) -> Execution:  # noqa: FBT001
+        """Run authors' code where it can't hold up the worker: on its loop, or in a thread."""
+        if not is_async:
+            return self._threads.call_sync(function)
+
+        async def call() -> Any:
+            return await function()
+
+        return self._threads.call_async(call, name)
+
+
+def _demo(executor: Executor, call: TaskCall) -> Answer:
+    answer = successful(plain(executor.id, executor.demo_answer(call.inputs, call.context)))
+    return replace(answer, metadata={**answer.metadata, "demo": True})
+
+
+def _hiding(context: TaskContext, values: tuple[str, ...]) -> Callable[..., None]:
+    def beat(*details: Json) -> None:
+        context.beat(*cast("list[Json]", hide(list(details), values)))
+
+    return beat
+
+
+def _failed(error: Exception, duration: float) -> TaskEnd:
+    failure = as_task_error(error)
+    return TaskEnd(
+        Status.FAILED, error=failure.error, error_type=failure.error_type, duration=duration
+    )
+
+
+def _without(values: tuple[str, ...], failure: TaskError) -> TaskError:
+    """Give the failure without the secrets that its text or details would show."""
+    hidden = TaskError(
+        str(hide(failure.error, values)),
+        error_type=failure.error_type,
+        retryable=failure.retryable,
+        retry_after=failure.retry_after,
+    )
+    hidden.details = cast("dict[str, Json]", hide(failure.details, values))
+    return hidden
+
+
+def plain(name: str, value: Any) -> Json:
+    """Turn what an executor returned into JSON."""
+    try:
+        return cast("Json", pydantic_core.to_jsonable_python(value, inf_nan_mode="constants"))
+    except (pydantic_core.PydanticSerializationError, ValueError, RecursionError) as error:
+        message = f"{name} returned what JSON cannot hold: {error}"
+        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
+
+
+def successful(value: Json) -> Answer:
+    """Read an executor's answer; raises `TaskError` for a failure that it returned."""
+    answer = read_answer(value)
+    if answer.ok:
+        return answer
+    failure = TaskError(
+        answer.error or "",
+        error_type=answer.error_type or ErrorType.EXECUTION,
+        retryable=answer.retryable,
+        retry_after=answer.retry_after,
+    )
+    failure.details = dict(answer.metadata)  # any key, also one that is a parameter's name
+    raise failure
+
+
+def as_task_error(error: Exception) -> TaskError:
+    """Give every exception the same form; one that says nothing of itself is retried by policy."""
+    if isinstance(error, TaskError):
+        return error
+    if isinstance(error, ApplicationError):  # an author who speaks Temporal
+        delay = error.next_retry_delay
+        return TaskError(
+            error.message,
+            error_type=error.type or ErrorType.EXECUTION,
+            retryable=not error.non_retryable,
+            retry_after=delay.total_seconds() if delay else None,
+        )
+    return TaskError(str(error) or repr(error), error_type=type(error).__name__, retryable=True)

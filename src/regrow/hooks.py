@@ -1,0 +1,168 @@
+"""Hooks: what else runs when tasks and trees do.
+
+@before_task()                      # or @before_task("http_request", "acme_*")
+async def stamp(call: TaskCall) -> ChangedInputs:
+    return ChangedInputs({**call.inputs, "trace": call.context.tree_id})
+
+A hook is found where executors are found and runs on the worker, in the task's own activity or, for
+trees, in one of its own; never in workflow code. It looks on; only one before a task may step in.
+One that fails is named in the log, and changes nothing.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Any, Final, TypeVar
+
+from regrow.context import TaskContext
+from regrow.core.models import Json
+from regrow.core.wire import Status
+
+__all__ = [
+    "AnswerInstead",
+    "ChangedInputs",
+    "Hook",
+    "TaskCall",
+    "TaskEnd",
+    "TreeEvent",
+    "TreeMoment",
+    "after_task",
+    "before_task",
+    "is_hook",
+    "on_tree",
+]
+
+_MARK: Final = "__regrow_hook__"
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+class TreeMoment(StrEnum):
+    """When a hook of trees is called."""
+
+    CREATED = "created"
+    """The workflow has begun; its executors are known."""
+    STARTED = "started"
+    """Its first tasks are about to start."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class TaskCall:
+    """An executor that is about to be called, or has been."""
+
+    executor: str
+    inputs: Json
+    """What it is given, but for secrets: of them the names."""
+    context: TaskContext
+
+
+@dataclass(frozen=True)
+class ChangedInputs:
+    """Said before a task: call the executor with these inputs."""
+
+    inputs: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class AnswerInstead:
+    """Said before a task: this is the answer, don't call the executor."""
+
+    answer: Json
+    """Read by the outcome table, as what an executor returns."""
+
+
+@dataclass(frozen=True)
+class TaskEnd:
+    """How an attempt ended."""
+
+    status: Status
+    """`completed` or `failed`."""
+    result: Json = None
+    error: str | None = None
+    error_type: str | None = None
+    duration: float = 0.0
+    """Seconds."""
+
+
+@dataclass(frozen=True)
+class TreeEvent:
+    """Something that has happened to a tree."""
+
+    moment: TreeMoment
+    tree_id: str
+    name: str
+    user_id: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Tasks by status; empty before the end."""
+    error: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A function that was marked as a hook, and for what."""
+
+    kind: str
+    """`before_task`, `after_task` or `on_tree`."""
+    only: tuple[str, ...]
+    """Patterns of executors' ids, or moments; none stands for all."""
+    function: Callable[..., Any]
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is to be awaited."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def name(self) -> str:
+        """Where it is written, for people."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def is_for(self, what: str) -> bool:
+        """Tell whether it wants to hear of an executor, or of a moment."""
+        return not self.only or any(fnmatchcase(what, pattern) for pattern in self.only)
+
+
+def before_task(*executors: str) -> Callable[[Target], Target]:
+    """Mark a function that is called with a `TaskCall` before each attempt of a task.
+
+    It may return `ChangedInputs`, which the next hook and the executor get, or `AnswerInstead`,
+    which ends the task without its executor. `executors` are ids or patterns; default: all.
+    """
+    return _marking("before_task", executors)
+
+
+def after_task(*executors: str) -> Callable[[Target], Target]:
+    """Mark a function that is called with a `TaskCall` and a `TaskEnd` after each attempt."""
+    return _marking("after_task", executors)
+
+
+def on_tree(*moments: TreeMoment | str) -> Callable[[Target], Target]:
+    """Mark a function that is called with a `TreeEvent`; `moments` default to all."""
+    return _marking("on_tree", [TreeMoment(moment) for moment in moments])
+
+
+def is_hook(value: object) -> bool:
+    """Tell whether this very object was marked."""
+    return callable(value) and _MARK in getattr(value, "__dict__", {})
+
+
+def hook_of(function: Callable[..., Any]) -> Hook:
+    """Give what a marked function was marked as."""
+    return vars(function)[_MARK]
+
+
+def _marking(kind: str, only: Sequence[str]) -> Callable[[Target], Target]:
+    def mark(target: Target) -> Target:
+        if not callable(target):
+            message = f"{kind} marks functions"
+            raise TypeError(message)
+        setattr(target, _MARK, Hook(kind, tuple(map(str, only)), target))
+        return target
+
+    return mark
