@@ -12,6 +12,7 @@ from typing import Any, Final
 from regrow import TaskContext, executor_register
 from regrow.client import TreeCancelled, TreeClient, TreeFailed, TreeHandle
 from regrow.core.problems import InvalidTree
+from regrow.hooks import TreeEvent, on_tree
 
 Document = dict[str, Any] | list[Any]
 Steer = Callable[[TreeHandle], Awaitable[TreeHandle | None]]
@@ -488,6 +489,33 @@ STEERED: Final[dict[str, tuple[Document, Steer]]] = {
         rerun_and_look_inside,
     ),
 }
+
+SHOWN: Final[dict[str, Document]] = {
+    "a_demo_calls_no_executor": tree(
+        task("a", inputs={"value": 1}),
+        {"id": "nap", "executor": "sleep", "inputs": {"duration": "1h"}},
+        {"id": "ask", "executor": "approval", "dependencies": ["nap"]},
+        task("far", "give", "ask", task_queue="another-workers"),
+        {"id": "sub", "tree": tree(task("x", "fail"))},
+        demo=True,
+    ),
+    "secrets_are_told_by_name": tree(
+        task("a", inputs={"value": "${{ secrets.NOBODY_HAS_IT }}"}, compensate=undo("a")),
+    ),
+}
+"""What is told to a worker beside a task's inputs."""
+
+HEARD: Final[dict[str, Document]] = {
+    "hooks_of_trees_are_told": tree(task("a"), task("b", "give", "a")),
+    "hooks_are_told_of_a_failure_before_the_end": tree(task("a", "fail")),
+}
+"""Recorded with a worker that has a hook of trees."""
+
+
+@on_tree()
+async def hear(event: TreeEvent) -> None:
+    await asyncio.sleep(0.05)
+
 
 CONTINUED: Final[dict[str, Document]] = {
     "waits_and_maps_are_carried_on": tree(

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from temporalio.client import WorkflowHistory
-from tests.replay.behaviours import BEHAVIOURS, CONTINUED, EXECUTORS, STEERED, run_once
+from tests.replay.behaviours import (
+    BEHAVIOURS,
+    CONTINUED,
+    EXECUTORS,
+    HEARD,
+    SHOWN,
+    STEERED,
+    hear,
+    run_once,
+)
 
 from regrow.client import TreeClient, TreeHandle
 from regrow.embedded import embedded_server
@@ -61,9 +70,15 @@ async def record() -> None:
         embedded_server() as server,
         worker_env(server.client, *EXECUTORS) as client,
     ):
-        for name in missing([*BEHAVIOURS, *STEERED]):
-            document, steer = STEERED.get(name) or (BEHAVIOURS[name], None)
+        for name in missing([*BEHAVIOURS, *STEERED, *SHOWN]):
+            document, steer = STEERED.get(name) or ({**BEHAVIOURS, **SHOWN}[name], None)
             keep(name, await histories(await run_once(client, document, name, steer), client))
+    async with (
+        embedded_server() as server,
+        worker_env(server.client, *EXECUTORS, hear) as client,
+    ):
+        for name in missing(list(HEARD)):
+            keep(name, await histories(await run_once(client, HEARD[name], name, None), client))
     async with (
         embedded_server(options=SUGGEST_AFTER_100) as server,
         worker_env(server.client, *EXECUTORS) as client,

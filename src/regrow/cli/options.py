@@ -152,6 +152,12 @@ Database = Annotated[
         callback=_database,
     ),
 ]
+Demo = Annotated[
+    bool,
+    typer.Option(
+        "--demo", help="Call no executor: each answers with its demo result, and nobody waits."
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -63,6 +63,7 @@ def run(
     db: opt.Database = None,
     output: opt.OutputOption = opt.Output.TEXT,
     timeout: opt.Timeout = None,
+    demo: opt.Demo = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the embedded server up at the end, until Ctrl-C.")
     ] = False,
@@ -92,7 +93,7 @@ def run(
                 if not executors:
                     say("name what has your executors: --executors MODULE|FILE.py")
                 return ExitCode.INVALID
-            handle = await here.client.start(tree, id=workflow_id)
+            handle = await here.client.start(tree, id=workflow_id, demo=demo)
             _announce(here, handle)
             stays = keep or not here.is_embedded
             code = await _followed(document, handle, output, timeout, stays=stays)
@@ -114,6 +115,7 @@ def start(
     again: Annotated[
         bool, typer.Option("--again", help="Also if a tree with this id has ended.")
     ] = False,
+    demo: opt.Demo = False,
     address: opt.Address = None,
     namespace: opt.Namespace = None,
     profile: opt.Profile = None,
@@ -132,7 +134,7 @@ def start(
 
     async def work() -> ExitCode:
         client = await Target(address, namespace, profile, task_queue).connect()
-        handle = await client.start(tree, id=workflow_id, again=again)
+        handle = await client.start(tree, id=workflow_id, again=again, demo=demo)
         typer.echo(handle.id)
         if handle.attached:
             await _say_what_was_there(handle)

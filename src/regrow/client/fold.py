@@ -44,6 +44,7 @@ from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     PACED_ENGINE,
+    TREE_HOOKS,
     ErrorType,
     Status,
 )
@@ -438,7 +439,9 @@ class Fold:
 
     def _on_activity_task_scheduled(self, event: HistoryEvent, at: datetime) -> None:
         del at
-        self._began(event, event.activity_task_scheduled_event_attributes.activity_id)
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_type.name != TREE_HOOKS:
+            self._began(event, scheduled.activity_id)
 
     def _on_activity_task_started(self, event: HistoryEvent, at: datetime) -> None:
         del at

@@ -30,9 +30,13 @@ class Submission:
     details: str
 
 
-def prepare(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> Submission:
+def prepare(
+    tree: Submitted, inputs: Mapping[str, Any] | None = None, *, demo: bool = False
+) -> Submission:
     """Check a tree and give what starts it; raises `InvalidTree`."""
     checked = checked_tree(tree, inputs)
+    if demo:
+        checked = checked.model_copy(update={"demo": True})
     document = checked.as_document()
     size = bytes_of(document)
     if size > limits.MAX_PAYLOAD:

@@ -72,15 +72,17 @@ class TreeClient:
         id: str | None = None,  # noqa: A002 - the word of the contract
         inputs: Mapping[str, Any] | None = None,
         again: bool = False,
+        demo: bool = False,
     ) -> TreeHandle:
         """Start a tree, given as a `TaskTree`, a mapping, a list of tasks, or a path.
 
         The same id with the same document attaches to the run there is, also to one that has
         ended; with another document it raises `TreeConflict`, which says what differs. `again`
         starts a tree that has ended anew under its id, with whatever document. `inputs` sets
-        declared inputs. Raises `InvalidTree` before anything starts.
+        declared inputs. With `demo` no executor is called: each answers with its demo result, and
+        waits end at once. Raises `InvalidTree` before anything starts.
         """
-        prepared = prepare(tree, inputs)
+        prepared = prepare(tree, inputs, demo=demo)
         tree_id = id or f"{prepared.name}-{uuid4().hex[:8]}"
         try:
             handle = await self.client.start_workflow(

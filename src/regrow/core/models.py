@@ -179,6 +179,8 @@ class TreeHead(_Model):
     max_in_flight: Annotated[int, Field(ge=1, le=limits.MAX_IN_FLIGHT, strict=True)] = 100
     on_failure: OnFailure = "continue"
     defaults: Policy = Policy()
+    demo: Annotated[bool, Field(strict=True)] = False
+    """Whether the tree is only shown: no executor is called, each answers with its demo result."""
 
 
 class TaskTree(TreeHead):

@@ -56,6 +56,8 @@ def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
         return start.inputs
     tree = cast("TaskTree", run.tasks[start.task_id].tree)
     seed = run.seeds.get(start.unit)
+    if run.plan.tree.demo:
+        tree = tree.model_copy(update={"demo": True})
     return child_document(tree, start.inputs, run.plan.tree.user_id, description, seed)
 
 

@@ -42,7 +42,7 @@ class WorkOptions:
         return {
             **options.timeouts,
             "activity_id": start.unit,
-            "task_queue": None if undoes else self._tasks[start.task_id].task_queue,
+            "task_queue": None if undoes else self._queue(start.task_id),
             "retry_policy": options.retry_policy,
             "cancellation_type": options.cancellation_type,
             "summary": self.label(start.unit, start.task_id),
@@ -68,6 +68,10 @@ class WorkOptions:
         """Give what the Web UI shows."""
         task = self._tasks[task_id]
         return summary(unit, unit if task.title == task_id else task.title)
+
+    def _queue(self, task_id: TaskId) -> str | None:
+        """Give another worker's queue; a demo calls nobody's executors, so it needs none."""
+        return None if self._plan.tree.demo else self._tasks[task_id].task_queue
 
     def _priority(self, task_id: TaskId) -> Priority:
         return Priority(

@@ -19,16 +19,23 @@ class Running:
     """Starts and cancels units of work; ends are kept until they are asked for."""
 
     def __init__(
-        self, options: WorkOptions, wake_up: Callable[[], None], *, lets_begin: bool
+        self,
+        options: WorkOptions,
+        wake_up: Callable[[], None],
+        *,
+        lets_begin: bool,
+        is_demo: bool = False,
     ) -> None:
         """`wake_up` is called at every end.
 
         With `lets_begin` a sub-tree is cancelled only once it has begun: one that has not is let go
-        of by the SDK, and then ended by the server without undoing anything.
+        of by the SDK, and then ended by the server without undoing anything. In a demo no executor
+        is called; its worker answers for it.
         """
         self._options = options
         self._wake_up = wake_up
         self._lets_begin = lets_begin
+        self._about_all: dict[str, Any] = {"demo": True} if is_demo else {}
         self._handles: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._unborn: dict[str, bool] = {}
@@ -77,7 +84,8 @@ class Running:
 
     def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
         options = self._options.activity(start)
-        self.header = {"secrets": start.secrets} if start.secrets else {}
+        secrets = {"secrets": start.secrets} if start.secrets else {}
+        self.header = {**self._about_all, **secrets}
         return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
 
     def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:

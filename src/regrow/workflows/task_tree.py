@@ -41,6 +41,7 @@ from regrow.core.wire import (
     Status,
 )
 from regrow.workflows.attributes import Listing
+from regrow.workflows.hooks import Telling
 from regrow.workflows.outcomes import (
     answer_outcome,
     argument_of,
@@ -76,6 +77,7 @@ class TaskTreeWorkflow(Updates):
             self._refusal = error
         self._run: TreeRun | None = None
         self._work: Running | None = None
+        self._telling: Telling | None = None
         self._description = Description()
         self._is_paced = True
         self._was_cancelled = False
@@ -99,7 +101,7 @@ class TaskTreeWorkflow(Updates):
                 continue  # a start failed its task, and that the tree
             listing.tell()
             if self._tree_run.is_finished:
-                return self._end()
+                return await self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
             self._take_in()
 
@@ -146,6 +148,7 @@ class TaskTreeWorkflow(Updates):
         """Learn what the executors are, once for all continuations, and pick up what was done."""
         if self._tree is None:
             raise self._refusal or AssertionError
+        is_new = "description" not in self._engine
         description = self._engine.get("description") or await self._describe(self._tree)
         self._description = Description.model_validate(description)
         plan = resolve(self._tree, self._description)
@@ -157,9 +160,14 @@ class TaskTreeWorkflow(Updates):
             steps_at_once=limits.MAX_STEPS_PER_TASK if self._is_paced else None,
         )
         options = WorkOptions(plan, self._run.tree_id)
-        self._work = Running(options, self._wake_up, lets_begin=self._is_paced)
+        self._work = Running(
+            options, self._wake_up, lets_begin=self._is_paced, is_demo=self._tree.demo
+        )
         self._run.rerun_of = rerun_of(self._engine)
         self._run.seeds = self._engine.get("seeds", {})
+        self._telling = Telling(self._description.hooks, _about(self._run), self._wake_up)
+        if is_new:
+            self._telling.begin()
         if snapshot := self._engine.pop("snapshot", None):
             _restore(self._run, snapshot)
             for task_id, wait in self._run.waits.items():
@@ -287,7 +295,7 @@ class TaskTreeWorkflow(Updates):
             return False  # a fresh run could not end as cancelled
         if not self._rollover.holds(events, size, suggested, workflow.now()):
             return False
-        if self._tree_run.in_flight:
+        if self._tree_run.in_flight or (self._telling and self._telling.is_open):
             return True
         self._continue_as_new()
         self._rollover.postpone(events, size)
@@ -332,8 +340,11 @@ class TaskTreeWorkflow(Updates):
 
     # --- ending
 
-    def _end(self) -> Any:
+    async def _end(self) -> Any:
         result = tree_result(self._tree_run)
+        if self._telling is not None:
+            error = failure_message(result) if result["status"] == Status.FAILED.value else None
+            await self._telling.end(result["status"], counts=result["counts"], error=error)
         if result["status"] == Status.FAILED.value:
             message = failure_message(result)
             raise ApplicationError(
@@ -358,6 +369,12 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     if info.continued_run_id or inside or RERUN_KEY in found:
         document, engine = bare, found
     return engine, load(document)
+
+
+def _about(run: TreeRun) -> dict[str, Any]:
+    """Say what hooks are told of the tree with every event."""
+    head = run.plan.tree
+    return {"tree_id": run.tree_id, "name": head.name, "user_id": head.user_id}
 
 
 def _restore(run: TreeRun, snapshot: dict[str, Any]) -> None:

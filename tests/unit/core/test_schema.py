@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from tests.fuzz.strategies import LanguageCase, language_cases
-from tests.replay.behaviours import BEHAVIOURS, CONTINUED, STEERED
+from tests.replay.behaviours import BEHAVIOURS, CONTINUED, HEARD, SHOWN, STEERED
 from tests.unit.core.builders import document, task
 
 from regrow.core.durations import parse_duration
@@ -20,7 +20,8 @@ from regrow.core.schema import tree_schema
 PLAIN: Any = Draft202012Validator(tree_schema())
 REFUSED_BY_ITS_NAMES = ("a_bad_document_fails_at_once",)  # the shape is fine
 
-recorded = {**BEHAVIOURS, **{name: pair[0] for name, pair in STEERED.items()}, **CONTINUED}
+steered = {name: pair[0] for name, pair in STEERED.items()}
+recorded = {**BEHAVIOURS, **steered, **CONTINUED, **SHOWN, **HEARD}
 
 
 def loads(written: Any) -> bool:
