@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     docker_images: Names = ()
     """Images that `docker_run` may run, as patterns such as `python:3.*`; none by default."""
 
+    docker_networks: Names = ()
+    """Networks that `docker_run` may put a container on, such as `bridge`; none by default."""
+
     ssh_known_hosts: Path = Path("~/.ssh/known_hosts")
     """The hosts that `ssh_command` may connect to, with their keys."""
 

@@ -144,7 +144,11 @@ async def test_ts3_a_stand_in_replaces_an_executor_by_its_id(server: EmbeddedSer
     assert result.outputs == {"process": {"processed": "fake 123"}}
 
 
-async def test_ts3_http_request_talks_to_a_local_server(server: EmbeddedServer) -> None:
+async def test_ts3_http_request_talks_to_a_local_server(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_HTTP_ALLOW", "127.0.0.1")
+
     async def answer(request: web.Request) -> web.Response:
         return web.json_response({"data": "test", "path": request.path})
 

@@ -62,6 +62,13 @@ async def cancel_one(
         return await _ended(handle, logs)
 
 
+async def until(is_so: Callable[[], object], patience: float = _PATIENCE) -> None:
+    """Wait for a state of a peer, which tells nobody of it."""
+    async with asyncio.timeout(patience):
+        while not is_so():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+
+
 async def _start(
     client: TreeClient, executor: str, inputs: dict[str, Any], task: dict[str, Any]
 ) -> TreeHandle:

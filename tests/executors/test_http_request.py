@@ -1,4 +1,4 @@
-"""`http_request` against real servers on loopback."""
+"""`http_request` against real servers on loopback, by itself and in trees."""
 
 import asyncio
 import gzip
@@ -17,11 +17,16 @@ from typing import Any
 import pytest
 import trustme
 from aiohttp import web
+from tests.executors.names import know
+from tests.executors.running import cancel_one, run_one
 
+from regrow import Status, TreeClient
 from regrow.activities.catalogue.http import MAX_BODY, HttpResponse, http_request
 from regrow.executors import Registry, TaskContext, TaskError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+pytestmark = pytest.mark.usefixtures("loopback")
 
 HTTP_REQUEST = Registry(http_request)["http_request"]
 KEY = "orders-7/charge"
@@ -510,7 +515,9 @@ async def test_a_name_that_does_not_exist_is_worth_another_attempt() -> None:
     failed = await failure("http://nobody.invalid/x")
 
     assert (failed.error_type, failed.retryable) == ("connection_error", True)
-    assert failed.error.startswith("GET http://nobody.invalid/x: the name cannot be looked up")
+    assert failed.error.startswith(
+        "GET http://nobody.invalid/x: cannot find the host 'nobody.invalid': "
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
@@ -716,6 +723,134 @@ async def test_a_connection_that_breaks_after_a_redirect_names_where_it_broke() 
     assert failed.error.startswith(f"GET http://127.0.0.1:{port}/b: Connect call failed")
 
 
+# Where it may connect
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "127.1", "[::ffff:7f00:1]"],
+)
+async def test_this_machine_is_out_of_reach_unless_it_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.delenv("REGROW_HTTP_ALLOW")
+
+    async with answering(b"") as (url, received):
+        port = url.rpartition(":")[2]
+        failed = await failure(f"http://ann:hunter2@{host}:{port}/x?key=hunter2")
+
+    assert (failed.error_type, failed.retryable) == ("not_allowed", False)
+    assert failed.error.startswith(f"GET http://{host}:{port}/x: this worker may not connect to ")
+    assert failed.error.endswith("by listing it in REGROW_HTTP_ALLOW")
+    assert "hunter2" not in failed.error
+    assert received == []
+
+
+async def test_a_host_is_allowed_on_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    know(monkeypatch, {"shop.example": ["127.0.0.1"]})
+    monkeypatch.setenv("REGROW_HTTP_ALLOW", "shop.example")
+
+    async with serving(echo) as other:
+        target = other.replace("127.0.0.1", "shop.example")
+        async with serving(redirecting(f"{target}/b")) as url:
+            response = await send(url.replace("127.0.0.1", "shop.example"))
+
+    assert response.url == f"{target}/b"
+    body: Any = response.body
+    assert body["headers"]["host"] == target.removeprefix("http://")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://127.0.0.1:{port}/b",
+        "//127.0.0.1:{port}/b",
+        "http://localhost:{port}/b",
+        "http://2130706433:{port}/b",
+        "http://[::1]:{port}/b",
+        "http://[::ffff:7f00:1]:{port}/b",
+        "http://inside.example:{port}/b",
+        "http://169.254.169.254/latest/meta-data",
+        "https://10.0.0.1/b",
+        "http://0.0.0.0/b",
+    ],
+)
+async def test_a_redirect_does_not_lead_to_where_the_task_may_not_go(
+    monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    know(monkeypatch, {"shop.example": ["127.0.0.1"], "inside.example": ["127.0.0.1"]})
+    monkeypatch.setenv("REGROW_HTTP_ALLOW", "shop.example")
+    asked: list[str] = []
+
+    async def redirect(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        location = target.format(port=request.url.port)
+        return web.Response(status=307, headers={"Location": location})
+
+    async with serving(redirect) as url:
+        failed = await failure(f"{url.replace('127.0.0.1', 'shop.example')}/a")
+
+    assert (failed.error_type, failed.retryable) == ("not_allowed", False)
+    assert "this worker may not connect to " in failed.error
+    assert asked == ["/a"]
+
+
+async def test_every_hop_of_a_chain_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    know(monkeypatch, {"shop.example": ["127.0.0.1"], "pay.example": ["127.0.0.1"]})
+    monkeypatch.setenv("REGROW_HTTP_ALLOW", "*.example")
+    asked: list[str] = []
+
+    async def next_host(request: web.Request) -> web.Response:
+        asked.append(f"{request.url.host}{request.path}")
+        hops = {"/a": "shop.example", "/b": "pay.example", "/c": "127.0.0.1"}
+        to = f"http://{hops[request.path]}:{request.url.port}/{'bcd'['abc'.index(request.path[1])]}"
+        return web.Response(status=302, headers={"Location": to})
+
+    async with serving(next_host) as url:
+        failed = await failure(f"{url.replace('127.0.0.1', 'shop.example')}/a")
+
+    assert failed.error_type == "not_allowed"
+    assert asked == ["shop.example/a", "shop.example/b", "pay.example/c"]
+
+
+async def test_a_name_is_asked_once_and_what_it_meant_then_is_connected_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = know(monkeypatch, {"turns.example": ["127.0.0.1", "192.0.2.1"]})
+
+    async with serving(echo) as url:
+        response = await send(url.replace("127.0.0.1", "turns.example"))
+
+    assert response.status_code == 200
+    assert asked == {"turns.example": 1}
+
+
+async def test_a_name_that_means_another_address_at_the_next_hop_is_checked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = know(monkeypatch, {"turns.example": ["127.0.0.1", "192.0.2.1"]})
+
+    async with serving(redirecting("/b")) as url:
+        failed = await failure(f"{url.replace('127.0.0.1', 'turns.example')}/a")
+
+    assert failed.error_type == "not_allowed"
+    assert "/b: this worker may not connect to turns.example (192.0.2.1)" in failed.error
+    assert asked == {"turns.example": 2}
+
+
+async def test_a_proxy_of_the_environment_is_no_way_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (proxy, received), serving(echo) as url:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        response = await send(url)
+        monkeypatch.setenv("REGROW_HTTP_ALLOW", "")
+        failed = await failure(url)
+
+    assert response.status_code == 200
+    assert failed.error_type == "not_allowed"
+    assert received == []
+
+
 # TLS
 
 
@@ -756,30 +891,194 @@ async def test_a_port_that_speaks_no_tls_is_a_tls_error() -> None:
     assert (failed.error_type, failed.retryable) == ("tls_error", False)
 
 
-async def test_a_private_authority_is_trusted_by_the_usual_variable(
-    authority: trustme.CA, tmp_path: Path
+@pytest.mark.parametrize(
+    ("issued_to", "host", "output"),
+    [
+        ("127.0.0.1", "127.0.0.1", "200"),
+        ("shop.example", "shop.example", "200"),
+        ("127.0.0.1", "shop.example", "tls_error"),
+    ],
+)
+async def test_the_certificate_must_be_the_hosts_by_an_authority_of_the_usual_variable(
+    authority: trustme.CA, tmp_path: Path, issued_to: str, host: str, output: str
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    code = (
-        "import asyncio, sys; from regrow.activities.catalogue.http import *;"
-        "from regrow.executors import *;"
-        "print(asyncio.run(http_request(HttpRequest(url=sys.argv[1]), TaskContext())).status_code)"
-    )
+    variables = {"SSL_CERT_FILE": str(tmp_path / "ca.pem"), "REGROW_HTTP_ALLOW": "127.0.0.1"}
 
-    async with serving(echo, certificate(authority)) as url:
+    async with serving(echo, certificate(authority, issued_to)) as url:
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            code,
-            url,
-            env=_with_source() | {"SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+            ALONE,
+            url.replace("127.0.0.1", host),
+            env=_with_source() | variables,
             stdout=asyncio.subprocess.PIPE,
         )
-        output, _ = await child.communicate()
+        printed, _ = await child.communicate()
 
-    assert output == b"200\n"
+    assert printed.decode().strip() == output
+
+
+ALONE = """
+import asyncio, socket, sys
+from regrow.activities.catalogue.http import *
+from regrow.executors import *
+
+real = socket.getaddrinfo
+
+def look_up(host, *rest, **options):
+    return real("127.0.0.1" if host == "shop.example" else host, *rest, **options)
+
+socket.getaddrinfo = look_up
+try:
+    print(asyncio.run(http_request(HttpRequest(url=sys.argv[1]), TaskContext())).status_code)
+except TaskError as error:
+    print(error.error_type)
+"""
+
+
+async def test_the_name_is_sent_so_that_the_server_can_choose_its_certificate(
+    monkeypatch: pytest.MonkeyPatch, authority: trustme.CA
+) -> None:
+    know(monkeypatch, {"shop.example": ["127.0.0.1"]})
+    tls, names = certificate(authority), list[str | None]()
+    tls.sni_callback = lambda _, name, __: names.append(name)
+
+    async with serving(echo, tls) as url:
+        response = await send(url.replace("127.0.0.1", "shop.example"), verify=False)
+
+    body: Any = response.body
+    assert body["headers"]["host"].startswith("shop.example:")
+    assert names == ["shop.example"]
 
 
 def _with_source() -> dict[str, str]:
     """Let a child find what this process found."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+# In a tree
+
+
+async def test_a_task_gets_the_response(client: TreeClient) -> None:
+    async with serving(echo) as url:
+        ended = await run_one(client, "http_request", {"url": f"{url}/orders/7"})
+
+    assert ended.task.attempts == 1
+    assert ended.result["status_code"] == 200
+    assert ended.result["body"]["path"] == "/orders/7"
+
+
+async def test_passing_trouble_is_tried_again_with_the_same_key(client: TreeClient) -> None:
+    keys: list[str | None] = []
+
+    async def busy(request: web.Request) -> web.Response:
+        keys.append(request.headers.get("Idempotency-Key"))
+        return web.Response(status=503 if len(keys) < 3 else 200)
+
+    async with serving(busy) as url:
+        ended = await run_one(client, "http_request", {"url": url, "method": "POST"})
+
+    assert (ended.task.status, ended.task.attempts) == (Status.COMPLETED, 3)
+    assert len(set(keys)) == 1
+    assert keys[0]
+
+
+async def test_trouble_that_does_not_pass_ends_with_the_last_attempt(client: TreeClient) -> None:
+    async with answering(b"") as (url, received):
+        ended = await run_one(client, "http_request", {"url": url})
+
+    assert ended.failure == ("connection_error", 3)
+    assert len(received) == 3
+
+
+async def test_what_fails_for_good_is_not_tried_again(client: TreeClient) -> None:
+    asked: list[str] = []
+
+    async def refuse(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404, text="no such order")
+
+    async with serving(refuse) as url:
+        ended = await run_one(client, "http_request", {"url": f"{url}/orders/7"})
+
+    assert ended.failure == ("http_error", 1)
+    assert ended.task.error == f"GET {url}/orders/7: 404 Not Found"
+    assert ended.task.metadata["body"] == "no such order"
+    assert asked == ["/orders/7"]
+
+
+async def test_a_task_may_not_reach_what_the_operator_does_not_allow(
+    client: TreeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REGROW_HTTP_ALLOW")
+
+    async with answering(b"") as (url, received):
+        ended = await run_one(client, "http_request", {"url": url})
+
+    assert ended.failure == ("not_allowed", 1)
+    assert received == []
+
+
+class Silent:
+    """A server that never answers, and sees who comes and who leaves."""
+
+    def __init__(self) -> None:
+        self.arrived, self.left = asyncio.Event(), asyncio.Event()
+
+    async def answer(self, _: web.Request) -> web.Response:
+        self.arrived.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.left.set()
+        return web.Response()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "task"),
+    [({"timeout": "300ms"}, {}), ({}, {"start_to_close_timeout": "1s"})],
+    ids=["its own", "the task's"],
+)
+async def test_a_timeout_closes_the_connection(
+    client: TreeClient, inputs: dict[str, Any], task: dict[str, Any]
+) -> None:
+    silent = Silent()
+    once = {"retry": {"maximum_attempts": 1}, **task}
+
+    async with serving(silent.answer) as url:
+        ended = await run_one(client, "http_request", {"url": url, **inputs}, **once)
+        await asyncio.wait_for(silent.left.wait(), 20)
+
+    assert ended.failure == ("timeout_error", 1)
+
+
+async def test_a_cancelled_task_closes_the_connection(client: TreeClient) -> None:
+    silent = Silent()
+
+    async with serving(silent.answer) as url:
+        ended = await cancel_one(client, "http_request", {"url": url}, silent.arrived.wait)
+        await asyncio.wait_for(silent.left.wait(), 20)
+
+    assert ended.task.status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("status", [200, 403])
+async def test_a_secret_reaches_the_server_and_nobody_else(
+    client: TreeClient, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    secret = "s3cr3t-value-of-the-test"
+    monkeypatch.setenv("REGROW_SECRET_TOKEN", secret)
+    seen: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        seen.append(request.headers["Authorization"])
+        return web.Response(status=status, text=f"hello {seen[-1]}")
+
+    async with serving(take) as url:
+        headers = {"Authorization": "Bearer ${{ secrets.TOKEN }}"}
+        ended = await run_one(client, "http_request", {"url": url, "headers": headers})
+
+    assert ended.task.status is (Status.COMPLETED if status == 200 else Status.FAILED)
+    assert seen == [f"Bearer {secret}"]
+    assert secret not in ended.traces

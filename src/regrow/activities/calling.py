@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from regrow.activities.cache import Results, cache_key
 from regrow.activities.secrets import revealed
-from regrow.activities.threads import Execution, ExecutorThreads
+from regrow.activities.threads import ExecutorThreads
 from regrow.core.models import Json
 from regrow.core.outcome import Answer, read_answer
 from regrow.core.secrets import fits, hide
@@ -93,8 +93,9 @@ class Calls:
     async def _hook(self, hook: Hook, patience: float, *about: object) -> Any:
         """Call a hook; one that fails is logged, and has said nothing."""
         try:
-            execution = self._start(lambda: hook.function(*about), hook.is_async, hook.name)
-            return await execution.result(patience, hook.name)
+            return await self.run(
+                lambda: hook.function(*about), hook.name, patience, is_async=hook.is_async
+            )
         except Exception as error:  # noqa: BLE001 - no hook may fail a task
             log.warning("hook.failed", hook=hook.name, error=str(error), kind=type(error).__name__)
             return None
@@ -134,23 +135,31 @@ class Calls:
         calls_here.set(self)
         name = f"{executor.id} ({context.tree_id}/{context.task_id})"
         try:
-            execution = self._start(lambda: executor.call(inputs, context), executor.is_async, name)
-            value = await execution.result(patience, name)
+            value = await self.run(
+                lambda: executor.call(inputs, context), name, patience, is_async=executor.is_async
+            )
             return successful(hide(plain(executor.id, value), values))
         except Exception as error:
             if not values:
                 raise
             raise _without(values, as_task_error(error)) from None
 
-    def _start(self, function: Callable[[], Any], is_async: bool, name: str) -> Execution:  # noqa: FBT001
-        """Run authors' code where it can't hold up the worker: on its loop, or in a thread."""
+    async def run(
+        self, function: Callable[[], Any], name: str, patience: float, *, is_async: bool
+    ) -> Any:
+        """Run authors' code where it can't hold up the worker: on its loop, or in a thread.
+
+        A cancel interrupts it and gives it `patience` seconds to clean up.
+        """
         if not is_async:
-            return self._threads.call_sync(function)
+            return await self._threads.call_sync(function).result(patience, name)
+        if self._threads.is_here:
+            return await function()
 
         async def call() -> Any:
             return await function()
 
-        return self._threads.call_async(call, name)
+        return await self._threads.call_async(call, name).result(patience, name)
 
 
 def _demo(executor: Executor, call: TaskCall) -> Answer:

@@ -92,6 +92,11 @@ class ExecutorThreads:
         self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._thread.join, _CLEAN_UP + 1)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this code runs on the executors' loop itself."""
+        return threading.current_thread() is self._thread
+
     def silent_for(self) -> float:
         """Give the seconds since the executors' loop last answered."""
         return time.monotonic() - self._answered

@@ -63,7 +63,7 @@ class MapRun:
             message = f"for_each has {len(items):,} items; a map has at most {limits.MAX_ITEMS:,}"
             raise ExpressionError(message)
         window = task.max_in_flight or limits.MAX_IN_FLIGHT
-        return cls(items, Inputs.of(task), window, _tolerated(task.tolerate, len(items)))
+        return cls(items, Inputs.of(task), window, tolerated(task.tolerate, len(items)))
 
     @property
     def may_start(self) -> bool:
@@ -174,7 +174,8 @@ class MapRun:
             self.undone = [at for at in range(self.next_item) if self.results[at] is None]
 
 
-def _tolerated(tolerate: int | str, items: int) -> int:
+def tolerated(tolerate: int | str, items: int) -> int:
+    """Give how many of so many items may fail."""
     if isinstance(tolerate, int):
         return tolerate
     return int(float(tolerate.rstrip("%")) * items / 100 + 1e-9)

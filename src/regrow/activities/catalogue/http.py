@@ -2,8 +2,9 @@
 
 It decides what a response means for the task: done, failed for good, or worth another attempt.
 When that attempt comes is Temporal's business, so nothing is sent twice here, not even by aiohttp,
-which would repeat an idempotent request on its own. Errors name the address without credentials
-and query, because that is where people put secrets.
+which would repeat an idempotent request on its own. Each hop, also of a redirect, goes to addresses
+that were checked (`regrow.activities.network`). Errors name the address without credentials and
+query, because that is where people put secrets.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ import base64
 import email.utils
 import json
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import pydantic_core
@@ -31,6 +33,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from regrow.activities.catalogue.failures import CONNECTION_ERROR, TLS_ERROR
+from regrow.activities.network import checked_addresses
 from regrow.core.durations import Duration
 from regrow.core.limits import MIB
 from regrow.core.models import Json
@@ -39,6 +42,7 @@ from regrow.executors import TaskContext, TaskError, executor_register
 
 if TYPE_CHECKING:
     import aiohttp
+    from aiohttp.abc import AbstractResolver
     from yarl import URL
 
 HTTP_ERROR: Final = "http_error"
@@ -57,7 +61,7 @@ _EXCERPT_BYTES, _EXCERPT_CHARS, _EXCERPT_PATIENCE = 4_000, 1_000, 2.0
 _SHORTEST_SECRET = 6
 _LONGEST_WAIT = 24 * 3600.0
 _SUCCESS, _REDIRECT, _SERVER_ERROR = range(200, 300), range(300, 400), range(500, 600)
-_TRY_AGAIN: Final = (408, 425, 429, *_SERVER_ERROR)
+TRY_AGAIN: Final = (408, 425, 429, *_SERVER_ERROR)
 _NOT_IDEMPOTENT: Final = ("POST", "PATCH")
 
 _OURS: Final = ("content-length", "transfer-encoding")
@@ -80,9 +84,14 @@ _HARMLESS: Final = (
 _MEDIA: Final = ("image/", "audio/", "video/", "font/", "application/octet-stream")
 
 
-def _http_url(text: str) -> str:
-    if re.search(r"[\x00-\x20\x7f\\]", text):
+def without_gaps(url: str) -> str:
+    """Refuse characters that parsers of URLs read in different ways."""
+    if re.search(r"[\x00-\x20\x7f\\]", url):
         raise PydanticCustomError("url", "a URL has no spaces, backslashes or control characters")
+    return url
+
+
+def _http_url(text: str) -> str:
     try:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -112,7 +121,7 @@ def _upper(value: object) -> object:
 Method = Annotated[
     Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], BeforeValidator(_upper)
 ]
-Url = Annotated[str, AfterValidator(_http_url)]
+Url = Annotated[str, AfterValidator(without_gaps), AfterValidator(_http_url)]
 HeaderName = Annotated[
     str,
     StringConstraints(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$"),
@@ -214,20 +223,43 @@ class HttpResponse(BaseModel):
     """Where it came from, after redirects."""
 
 
+def _demo(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "status_code": 200,
+        "headers": {"content-type": "application/json"},
+        "body": {"id": 7, "active": True},
+        "encoding": "json",
+        "url": inputs.get("url", ""),
+    }
+
+
 @executor_register(
     "http_request",
     heartbeat_timeout="30s",
     tags=("http",),
     requires={"aiohttp": "regrow[http]"},
+    examples=(
+        {"url": "https://shop.example/orders/7"},
+        {
+            "url": "https://shop.example/orders",
+            "method": "POST",
+            "headers": {"Authorization": "Bearer ${{ secrets.SHOP_TOKEN }}"},
+            "json": {"article": 3},
+        },
+    ),
+    demo=_demo,
 )
 async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
     """Send one HTTP request and return the response if it is a success (2xx).
 
+    Hosts whose addresses aren't public, such as `localhost`, are refused (`not_allowed`) unless the
+    operator lists them in `REGROW_HTTP_ALLOW`, which is read at each call; so is a redirect to one.
     Safe to repeat for GET, HEAD, OPTIONS, PUT and DELETE. POST and PATCH carry an
     `Idempotency-Key` that is the same for every attempt; where the server doesn't know such keys,
     set `retry: {maximum_attempts: 1}`. Statuses 408, 425, 429 and 5xx, timeouts and broken
     connections are worth another attempt, after `Retry-After` if the server says so; everything
-    else fails for good. A private certificate authority is trusted by way of `SSL_CERT_FILE`.
+    else fails for good. A cancel closes the connection. A private certificate authority is trusted
+    by way of `SSL_CERT_FILE`; proxies of the environment are not used.
     """
     import aiohttp  # noqa: PLC0415 - an extra, for those who send requests
 
@@ -236,7 +268,7 @@ async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpRespons
             return await _exchange(inputs, context)
     except TimeoutError:
         message = (
-            f"{inputs.method} {_public(inputs.url)}: no complete response within the timeout of"
+            f"{inputs.method} {public_url(inputs.url)}: no complete response within the timeout of"
             f" {inputs.timeout.total_seconds():g}s"
         )
         raise TaskError(message, error_type=ErrorType.TIMEOUT, retryable=True) from None
@@ -247,12 +279,15 @@ async def http_request(inputs: HttpRequest, context: TaskContext) -> HttpRespons
 async def _exchange(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
     import aiohttp  # noqa: PLC0415
 
+    checked: list[str] = []
     async with (
         aiohttp.ClientSession(
             # One connection for each hop: a kept one may be closing at the other end.
-            connector=aiohttp.TCPConnector(force_close=True),
+            connector=aiohttp.TCPConnector(
+                resolver=_resolver(checked), use_dns_cache=False, force_close=True
+            ),
             timeout=aiohttp.ClientTimeout(total=None),  # ours covers everything
-            middlewares=(_each_hop(inputs),),
+            middlewares=(_each_hop(inputs, checked),),
         ) as session,
         session.request(
             inputs.method,
@@ -270,7 +305,34 @@ async def _exchange(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
         return _response(response, await _read(response))
 
 
-def _each_hop(inputs: HttpRequest) -> "aiohttp.ClientMiddlewareType":
+def _resolver(checked: Sequence[str]) -> "AbstractResolver":
+    """Give the addresses that were checked for the hop at hand, whatever the name means by now."""
+    from aiohttp.abc import AbstractResolver, ResolveResult  # noqa: PLC0415
+
+    class Checked(AbstractResolver):
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        ) -> list[ResolveResult]:
+            del family  # of the address
+            return [
+                ResolveResult(
+                    hostname=host,
+                    host=address,
+                    port=port,
+                    family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                    proto=0,
+                    flags=socket.AI_NUMERICHOST,
+                )
+                for address in checked
+            ]
+
+        async def close(self) -> None:
+            """Nothing is held."""
+
+    return Checked()
+
+
+def _each_hop(inputs: HttpRequest, checked: list[str]) -> "aiohttp.ClientMiddlewareType":
     """Guard every request that goes out: the author's, and those that redirects ask for."""
     import aiohttp  # noqa: PLC0415
 
@@ -283,6 +345,7 @@ def _each_hop(inputs: HttpRequest) -> "aiohttp.ClientMiddlewareType":
         home = home or request.url.origin()
         if request.url.origin() != home:
             _forget_headers(request, inputs)
+        checked[:] = await _addresses(request)
         try:
             return await handler(request)
         except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
@@ -290,6 +353,19 @@ def _each_hop(inputs: HttpRequest) -> "aiohttp.ClientMiddlewareType":
             raise _failure(error, inputs, str(request.url)) from None
 
     return send
+
+
+async def _addresses(request: "aiohttp.ClientRequest") -> tuple[str, ...]:
+    """Check a hop's host, also one that is an address: aiohttp asks no resolver for those."""
+    url = request.url
+    try:
+        return await checked_addresses(url.raw_host or "", url.port or 0)
+    except TaskError as refused:
+        raise TaskError(
+            f"{request.method} {public_url(str(url))}: {refused.error}",
+            error_type=refused.error_type,
+            retryable=refused.retryable,
+        ) from None
 
 
 def _forget_headers(request: "aiohttp.ClientRequest", inputs: HttpRequest) -> None:
@@ -333,9 +409,10 @@ async def _read(response: "aiohttp.ClientResponse") -> bytes:
         body += chunk
         if len(body) > MAX_BODY:
             size = max(response.content_length or 0, len(body))  # unpacked, it may grow
+            place = f"{response.method} {public_url(str(response.url))}"
             message = (
-                f"{response.method} {_public(str(response.url))}: the response takes {size:,} bytes"
-                f" or more; at most {MAX_BODY:,} are taken in"
+                f"{place}: the response takes {size:,} bytes or more; at most {MAX_BODY:,} are"
+                " taken in"
             )
             raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
     return bytes(body)
@@ -388,27 +465,27 @@ def _text(raw: bytes, kind: str, charset: str | None) -> str | None:
 def _http_error(
     response: "aiohttp.ClientResponse", excerpt: bytes, inputs: HttpRequest
 ) -> TaskError:
-    url, status = _public(str(response.url)), response.status
-    message = f"{response.method} {url}: {status} {_public_text(response.reason or '', inputs)}"
-    retryable = status in _TRY_AGAIN
+    url, status, secrets = public_url(str(response.url)), response.status, tuple(_secrets(inputs))
+    message = f"{response.method} {url}: {status} {public_text(response.reason or '', secrets)}"
+    retryable = status in TRY_AGAIN
     return TaskError(
         message.rstrip(),
         error_type=HTTP_ERROR,
         retryable=retryable,
-        retry_after=_retry_after(response.headers.get("Retry-After")) if retryable else None,
+        retry_after=seconds_of(response.headers.get("Retry-After")) if retryable else None,
         status_code=status,
-        body=_public_text(excerpt.decode(errors="replace"), inputs),
+        body=public_text(excerpt.decode(errors="replace"), secrets),
     )
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Read seconds or a date; what is neither is left to the task's policy."""
-    if value is None:
+def seconds_of(retry_after: str | None) -> float | None:
+    """Read `Retry-After`, seconds or a date; what is neither is left to the task's policy."""
+    if retry_after is None:
         return None
-    if re.fullmatch(r"[0-9]{1,9}", value.strip()):
-        return min(float(value), _LONGEST_WAIT)
+    if re.fullmatch(r"[0-9]{1,9}", retry_after.strip()):
+        return min(float(retry_after), _LONGEST_WAIT)
     try:
-        date = email.utils.parsedate_to_datetime(value)
+        date = email.utils.parsedate_to_datetime(retry_after)
     except ValueError:
         return None
     wait = (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
@@ -422,7 +499,7 @@ def _failure(error: "aiohttp.ClientError", inputs: HttpRequest, url: str) -> Tas
     """
     import aiohttp  # noqa: PLC0415
 
-    place = f"{inputs.method} {_public(url)}"
+    place = f"{inputs.method} {public_url(url)}"
     if isinstance(error, aiohttp.TooManyRedirects):
         message = f"{place}: more than {inputs.max_redirects} redirects"
         return TaskError(message, error_type=REDIRECT_ERROR)
@@ -440,8 +517,6 @@ def _reason(error: "aiohttp.ClientError") -> str:
 
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"the certificate isn't valid: {error.certificate_error}"
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name cannot be looked up: {error.strerror}"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -451,30 +526,37 @@ def _reason(error: "aiohttp.ClientError") -> str:
     return f"the response isn't HTTP ({type(error).__name__})"
 
 
-def _public(url: str) -> str:
+def public_url(url: str) -> str:
     """Leave out of a URL where secrets are: name, password, query and fragment."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _public_text(text: str, inputs: HttpRequest) -> str:
-    """Hide the request's secrets in what a server wrote: some send back all they got."""
+def public_text(text: str, secrets: Iterable[str]) -> str:
+    """Hide a request's secrets in what a server wrote, and cut it: some send back all they got."""
     plain = _plain(text)
-    for secret in sorted(_secrets(inputs), key=len, reverse=True):
+    for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_SECRET:
             plain = plain.replace(secret, "***")
     return plain[:_EXCERPT_CHARS]
 
 
 def _secrets(inputs: HttpRequest) -> Iterator[str]:
-    parts = urlsplit(inputs.url)
-    yield from map(unquote, filter(None, (parts.username, parts.password)))
+    yield from likely_secrets(inputs.url, inputs.headers)
     if inputs.auth:
         yield from inputs.auth.secrets()
-    for name, value in inputs.headers.items():
+    for _, value in _pairs(inputs):
+        yield value
+
+
+def likely_secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:
+    """Give what is usually a secret in a request: credentials, the query, most headers."""
+    parts = urlsplit(url)
+    yield from map(unquote, filter(None, (parts.username, parts.password)))
+    for name, value in headers.items():
         if name.lower() not in _HARMLESS:
             yield from (value, value.rpartition(" ")[2])
-    for _, value in (*parse_qsl(parts.query), *_pairs(inputs)):
+    for _, value in parse_qsl(parts.query):
         yield value
 
 
