@@ -27,9 +27,9 @@ test:
 browser:
 	python -m pytest -m browser
 
-# Ten times the random trees.
+# Ten times the random trees, and a tree of 5,000 tasks.
 long:
-	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz
+	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance
 
 format:
 	ruff check --fix

@@ -76,6 +76,7 @@ _CODES: Final = {
     "expression": "An expression that cannot be read, or is too large.",
     "for_each": "A map of what cannot be one, or a map's field without `for_each`.",
     "id": "A name that is no id.",
+    "invalid_input": "An executor would refuse the input.",
     "key": "A key that is no text.",
     "missing": "A field that must be there.",
     "not_json": "A value that JSON doesn't have, such as a date without quotes.",
@@ -86,6 +87,7 @@ _CODES: Final = {
     "payload_too_large": "The document is larger than a server takes.",
     "reference": "A reference to what there isn't.",
     "reserved": "The engine's own key.",
+    "secret": "A secret where no worker could put its value in.",
     "self_dependency": "A task that depends on itself.",
     "set": "`--set` that cannot be read.",
     "shape": "A list where a mapping should be, or the like.",
@@ -129,11 +131,14 @@ def page() -> str:
 def _of_built_in() -> Iterator[tuple[str, str]]:
     """Give the error types that executors add, each with the executors of its file."""
     yield from _rows(SHARED_ERRORS)
+    givers: dict[tuple[str, str], list[str]] = {}
     for name in BUILT_IN:
         module = import_module(name)
-        ids = ", ".join(code(executor.id) for executor in Registry(*marked(module)))
-        for error_type, meaning in getattr(module, "ERRORS", {}).items():
-            yield code(error_type), f"{ids}: {meaning}"
+        ids = [code(executor.id) for executor in Registry(*marked(module))]
+        for error in getattr(module, "ERRORS", {}).items():
+            givers.setdefault(error, []).extend(ids)
+    for (error_type, meaning), ids in givers.items():
+        yield code(error_type), f"{', '.join(ids)}: {meaning}"
 
 
 def problem_codes() -> Iterator[str]:

@@ -1,8 +1,11 @@
 """Built-in executors: those a worker runs, from their types, and those the workflow runs itself."""
 
+import json
+import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
-from docs.generate.markdown import code, joined, prose, table
+from docs.generate.markdown import code, fenced, joined, prose, table
 from docs.generate.schemas import fields
 
 from regrow.activities.catalogue import BUILT_IN
@@ -16,18 +19,29 @@ from regrow.core.wire import (
     TREE,
     WAIT_FOR_EVENT,
 )
-from regrow.executors import Executor, Registry
+from regrow.executors import ALIAS, Executor, Registry
 
 _INTRO: Final = """
-# Executors that are built in
+# Built-in executors
 
-`regrow executors` lists those that a worker has, yours included; with `--schema` as JSON. How to
-write one: [Writing executors](../executors.md).
+A worker has these without being told, and yours beside them
+([Writing executors](../executors.md)). `regrow executors` lists what a worker has, with what is
+missing for it. Each is a file of its own; its library is imported when it runs and comes with an
+extra, `regrow[all]` brings all of them.
 """
-_EXTRAS: Final = {"http_request": "http"}
 _HOSTED: Final = """
-A worker runs these. What they don't say of timeouts and retries is the
-[library's](document.md#retry).
+What they don't say of timeouts and retries is the [library's](../reference/document.md#retry).
+Where a tree says where to connect, only public addresses and what `REGROW_HTTP_ALLOW` lists can be
+reached. A secret is written `${{ secrets.NAME }}` ([Security](../security.md#secrets)).
+"""
+_ALIASES: Final = """
+# Executors of aipartnerupflow
+
+A document of aipartnerupflow or apflow names these ids, with the inputs they take there. Each
+stands for an executor of Regrow, gives the result that authors know from there, and has the safety
+of what it stands for. Two things differ: **what fails, fails its task**, where that system
+completed it with `success: false`; and what is the operator's to say (a mail server, mounts, key
+files) is refused in a document. In new trees, name what it stands for.
 """
 _NATIVE: Final = """
 The workflow runs these itself. They hold no worker while they wait and have no retries. Of them
@@ -50,37 +64,94 @@ _ABOUT: Final = {
 }
 
 
-def page() -> str:
-    """Give the page."""
+def built_in_pages() -> dict[str, str]:
+    """Give the pages, by file name."""
+    hosted = [executor for executor in _registry() if ALIAS not in executor.tags]
+    aliases = [executor for executor in _registry() if ALIAS in executor.tags]
+    return {
+        "index.md": _index(hosted),
+        "workflow.md": _workflow_page(),
+        "aipartnerupflow.md": joined(_ALIASES, table(("id", "what it is"), map(_row, aliases))),
+        **{f"{executor.id}.md": _page(executor) for executor in hosted},
+    }
+
+
+def _registry() -> Registry:
     registry = Registry()
     registry.add_built_in(BUILT_IN)
-    definitions = tree_schema()["$defs"]
+    return registry
+
+
+def _index(hosted: Sequence[Executor]) -> str:
+    rows = [
+        (f"[{e.id}]({e.id}.md)", _first_sentence(e), ", ".join(map(code, _extras(e))))
+        for e in hosted
+    ]
+    native = [
+        (f"[{name}](workflow.md#{name})", _ABOUT[name].partition(". ")[0].rstrip(".") + ".")
+        for name in NATIVE_EXECUTORS
+    ]
     return joined(
         _INTRO,
         "## Run by a worker",
         _HOSTED,
-        *(_executor(executor) for executor in registry),
+        table(("id", "what it does", "extra"), rows),
         "## Run by the workflow",
+        _NATIVE,
+        table(("id", "what it does"), native),
+        "The ids of another system: [aipartnerupflow](aipartnerupflow.md).",
+    )
+
+
+def _workflow_page() -> str:
+    definitions = tree_schema()["$defs"]
+    return joined(
+        "# Executors of the workflow",
         _NATIVE,
         *(_native(name, definitions) for name in NATIVE_EXECUTORS),
     )
 
 
-def _executor(executor: Executor) -> str:
-    extra = _EXTRAS.get(executor.id)
+def _page(executor: Executor) -> str:
     policy = executor.policy.model_dump(mode="json", exclude_defaults=True)
     own = [(code(name), code(f"{value:g}s")) for name, value in policy.items()]
+    extras = " ".join(_extras(executor))
+    errors = getattr(sys.modules[executor.target.__module__], "ERRORS", {})
     return joined(
-        f"### {executor.id}",
+        f"# {executor.id}",
         prose(executor.description),
-        f"Needs `pip install 'regrow[{extra}]'`." if extra else "",
-        "Inputs:",
+        f"Needs `pip install '{extras}'`." if extras else "",
+        *(_example(each) for each in executor.examples),
+        "## Inputs",
         fields(executor.input_schema()),
         *_parts(executor.input_schema()),
-        "Result:",
-        fields(executor.output_schema()),
-        *(["Its own policy:", table(("field", "value"), own)] if own else []),
+        "## Result",
+        fields(executor.output_schema()) or "Any JSON.",
+        *_parts(executor.output_schema()),
+        "## Errors",
+        "Beside [those that all may have](../reference/errors.md#of-tasks):" if errors else "",
+        table(("error_type", "meaning"), [(code(k), v) for k, v in errors.items()])
+        or "[Those that all may have](../reference/errors.md#of-tasks).",
+        *(["## Its own policy", table(("field", "value"), own)] if own else []),
     )
+
+
+def _example(inputs: object) -> str:
+    text = json.dumps(inputs, ensure_ascii=False, indent=2)
+    return fenced(text, "json")
+
+
+def _extras(executor: Executor) -> list[str]:
+    return list(dict.fromkeys(executor.requires.values()))
+
+
+def _first_sentence(executor: Executor) -> str:
+    text = " ".join(executor.description.split("\n\n")[0].split())
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
+def _row(executor: Executor) -> tuple[str, str]:
+    return code(executor.id), " ".join(executor.description.split())
 
 
 def _parts(schema: dict[str, Any]) -> list[str]:
@@ -95,4 +166,4 @@ def _parts(schema: dict[str, Any]) -> list[str]:
 
 def _native(name: str, definitions: dict[str, Any]) -> str:
     inputs = definitions.get(f"{name}.inputs", {})
-    return joined(f"### {name}", _ABOUT[name], fields({**inputs, "$defs": definitions}))
+    return joined(f"## {name}", _ABOUT[name], fields({**inputs, "$defs": definitions}))

@@ -32,6 +32,8 @@ from regrow.core.wire import NATIVE_EXECUTORS, ErrorType
 from regrow.hooks import Hook, hook_of, is_hook
 
 MISSING_EXTRA: Final = "missing_extra"
+ALIAS: Final = "alias"
+"""The tag of an executor that is another one under an older name; nobody is pointed to it."""
 ENTRY_POINTS: Final = "regrow.executors"
 
 _MARK = "__regrow_executor__"
@@ -159,6 +161,16 @@ class Executor:
         )
         return bound(value, context) if self.wants_context else bound(value)
 
+    def input_errors(self, inputs: Json) -> list[tuple[tuple[int | str, ...], str, str]]:
+        """Give what is wrong with inputs: where, pydantic's type of error, and in words."""
+        if self._adapter is None:
+            return []
+        try:
+            self._adapter.validate_python(inputs)
+        except ValidationError as error:
+            return [(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        return []
+
     def demo_answer(self, inputs: Json, context: TaskContext) -> Any:
         """Give what stands for a result where a tree is only shown; the executor isn't called."""
         own = getattr(self.target, "get_demo_result", None)
@@ -186,8 +198,8 @@ class Executor:
             return inputs
         try:
             return self._adapter.validate_python(inputs)
-        except ValidationError as error:
-            wrong = [f"{_place(item['loc'])}: {item['msg']}" for item in error.errors()]
+        except ValidationError:
+            wrong = [f"{_place(where)}: {said}" for where, _, said in self.input_errors(inputs)]
             message = f"{self.id} was given invalid inputs: {'; '.join(wrong)}"
             raise TaskError(message, error_type=ErrorType.VALIDATION) from None
 

@@ -52,6 +52,7 @@ def configure_logs(*, level: str = "INFO", style: str = "auto") -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
             _silent_on_replay,
             *shared,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,

@@ -1,8 +1,7 @@
 """The guide's section "Orchestration Patterns": rows OP-1, OP-3, OP-4 and OP-5.
 
-OP-4 (iv), a cancelled primary, is shown on `TreeRun`, the object that decides for the workflow:
-Temporal cancels one activity of a running workflow only when the workflow asks for it, and
-cancelling a single task by hand comes in a later release.
+OP-4 (iv), a cancelled primary, is shown here on `TreeRun`, the object that decides for the
+workflow, and in `test_lasting_and_repair.py` by hand on a server.
 """
 
 import asyncio

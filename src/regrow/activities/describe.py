@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from regrow.core.resolve import Description, Unknown
-from regrow.executors import Registry
+from regrow.executors import ALIAS, Registry
 from regrow.hooks import TreeMoment
 
 _NEAR_MISS: Final = 0.85
@@ -19,7 +19,7 @@ def describe(
 
     `search_attributes` are those that the server has; they belong to the same answer.
     """
-    known = sorted(executor.id for executor in registry)
+    known = sorted(executor.id for executor in registry if ALIAS not in executor.tags)
     unknown: dict[str, Unknown] = {}
     for executor_id in ids:
         if executor_id not in registry:

@@ -8,13 +8,13 @@ them. A document can't name any other variable or file.
 import os
 from typing import Any, Final, cast
 
+from regrow.activities.catalogue.failures import UNKNOWN_SECRET
 from regrow.core.models import Json
 from regrow.core.secrets import SecretPlace, reveal
 from regrow.core.wire import ErrorType
 from regrow.executors import TaskError
 from regrow.settings import load_settings
 
-UNKNOWN_SECRET: Final = "unknown_secret"  # noqa: S105 - the name of an error
 _VARIABLE: Final = "REGROW_SECRET_"
 
 

@@ -1,27 +1,27 @@
 """What can be checked of a tree before it runs: its executors, their inputs, and `--set`."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from regrow.activities.describe import describe
 from regrow.cli.exits import say, show_problems
+from regrow.cli.inputs import invalid_inputs, unknown_inputs
 from regrow.client import Document
-from regrow.core.models import Json, Task, TaskTree
+from regrow.core.models import Json, TaskTree
 from regrow.core.problems import InvalidTree, Problem, refuse_if, suggestion
-from regrow.core.resolve import Plan, executor_ids, resolve
+from regrow.core.resolve import executor_ids, resolve
 from regrow.executors import Registry
 
 
 def check_with_executors(document: Document, tree: TaskTree, registry: Registry) -> bool:
     """Print what the executors say against the tree; tells whether it could run."""
     try:
-        plan = resolve(tree, describe(registry, executor_ids(tree)))
+        resolve(tree, describe(registry, executor_ids(tree)))
+        refuse_if(list(invalid_inputs(tree, registry)))
     except InvalidTree as error:
         show_problems(document.place(error.problems), document.name)
         return False
-    warnings = list(_unknown_inputs(plan, registry))
-    for problem in document.place(warnings):
+    for problem in document.place(list(unknown_inputs(tree, registry))):
         say(f"{document.name}:{problem.line}:{problem.column}: warning: {problem}")
     return True
 
@@ -75,22 +75,3 @@ def _kind(value: Json) -> str:
     if isinstance(value, list):
         return "list"
     return "mapping" if isinstance(value, dict) else "text" if isinstance(value, str) else "null"
-
-
-def _unknown_inputs(plan: Plan, registry: Registry) -> Iterator[Problem]:
-    for at, task in enumerate(plan.tree.tasks):
-        if task.id in plan.activities and task.executor_id in registry:
-            known = _known_inputs(registry[task.executor_id].input_schema())
-            yield from _unknown_keys(at, task, known)
-
-
-def _unknown_keys(at: int, task: Task, known: Mapping[str, Any] | None) -> Iterator[Problem]:
-    for key in task.inputs if known is not None else ():
-        if key not in (known or ()):
-            message = f"'{task.executor_id}' doesn't know the input '{key}' and will ignore it"
-            yield Problem("unknown_input", ("tasks", at, "inputs", key), message)
-
-
-def _known_inputs(schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The inputs an executor declares; None when it takes whatever comes."""
-    return None if schema.get("additionalProperties") else schema.get("properties")

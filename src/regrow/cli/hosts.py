@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from regrow.activities.catalogue import BUILT_IN
 from regrow.cli import options as opt
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say
@@ -16,7 +17,7 @@ from regrow.cli.follow import print_json
 from regrow.cli.init import FilesExist, write_project
 from regrow.cli.session import Target
 from regrow.embedded import EmbeddedServer, embedded_server
-from regrow.executors import Executor
+from regrow.executors import ALIAS, Executor
 from regrow.logs import configure_logs
 from regrow.worker import configure, run_worker, running_worker, stop_signals
 
@@ -26,25 +27,38 @@ def executors(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schemas too.")] = False,
     output: opt.OutputOption = opt.Output.TEXT,
 ) -> ExitCode:
-    """List the executors that a worker would have.
+    """List the executors that a worker would have, and what is missing for them.
 
     Example: regrow executors --executors executors.py
 
     Example: regrow executors --executors executors.py --schema
     """
     _, registry = configure(sources or ())
-    found = sorted(registry, key=lambda executor: executor.id)
+    found = sorted(registry, key=lambda executor: (_is_ours(executor), executor.id))
     if schema or output is not opt.Output.TEXT:
         print_json([_executor_json(executor) for executor in found])
         return ExitCode.DONE
     table = Table(box=None, pad_edge=False)
-    for column in ("ID", "DESCRIPTION", "TAGS", "FROM"):
+    table.add_column("ID", no_wrap=True)
+    for column in ("DESCRIPTION", "FROM", "NEEDS"):
         table.add_column(column, overflow="fold")
     for executor in found:
-        first_line = executor.description.strip().split("\n", 1)[0]
-        table.add_row(executor.id, first_line, ", ".join(executor.tags), executor.source)
+        if ALIAS not in executor.tags:
+            table.add_row(*_row(executor))
     Console().print(table)
+    if needs := " ".join(dict.fromkeys(f"'{need}'" for each in found for need in each.missing)):
+        say(f"install what is missing: pip install {needs}")
     return ExitCode.DONE
+
+
+def _row(executor: Executor) -> tuple[str, str, str, str]:
+    first_line = executor.description.strip().split("\n", 1)[0]
+    origin = "built in" if _is_ours(executor) else executor.source
+    return executor.id, first_line, origin, ", ".join(executor.missing)
+
+
+def _is_ours(executor: Executor) -> bool:
+    return executor.target.__module__ in BUILT_IN
 
 
 def worker(
@@ -154,6 +168,9 @@ def _executor_json(executor: Executor) -> dict[str, Any]:
         "description": executor.description,
         "tags": list(executor.tags),
         "source": executor.source,
+        "examples": list(executor.examples),
+        "requires": list(dict.fromkeys(executor.requires.values())),
+        "missing": list(executor.missing),
         "policy": executor.policy.model_dump(mode="json", exclude_defaults=True),
         "input_schema": executor.input_schema(),
         "output_schema": executor.output_schema(),

@@ -12,6 +12,7 @@ import typer
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from regrow.cli import (
+    convert,
     graph,
     hosts,
     report,
@@ -44,6 +45,7 @@ _COMMANDS = {
     **simulation.COMMANDS,
     **hosts.COMMANDS,
     **schema.COMMANDS,
+    **convert.COMMANDS,
     **setup.COMMANDS,
 }
 add_commands(app, _COMMANDS, PANELS)

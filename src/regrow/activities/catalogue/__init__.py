@@ -8,7 +8,23 @@ from typing import Final
 
 from regrow.executors import Registry
 
-_NAMES: Final = ("http", "command")
+_NAMES: Final = (
+    "http",
+    "command",
+    "batch",
+    "python",
+    "ssh",
+    "docker",
+    "grpc",
+    "llm",
+    "mcp",
+    "files",
+    "objects",
+    "sql",
+    "system",
+    "websocket",
+    "email",
+)
 BUILT_IN: Final = tuple(f"{__name__}.{name}" for name in _NAMES)
 
 

@@ -111,7 +111,7 @@ async def command(inputs: Command, context: TaskContext) -> CommandResult:
     dies runs it again, and may leave the first one running. A cancel or a timeout sends SIGTERM to
     its whole process group, and SIGKILL two seconds later; so does its own end, to what it left.
     """
-    program = _allowed_program(inputs.argv[0], load_settings().command_allow)
+    program = allowed_program(inputs.argv[0], load_settings().command_allow)
     process = await _run(program, inputs, context)
     name = Path(program).name
     if not process.in_time:
@@ -122,7 +122,7 @@ async def command(inputs: Command, context: TaskContext) -> CommandResult:
     return _result(exit_code, process)
 
 
-def _allowed_program(name: str, allowed: Sequence[str]) -> str:
+def allowed_program(name: str, allowed: Sequence[str]) -> str:
     """Give the absolute path of a program that may run, or raise `TaskError`."""
     if "/" not in name and name in allowed:
         found = shutil.which(name)

@@ -8,6 +8,7 @@ AUTHENTICATION_ERROR: Final = "authentication_error"
 CONNECTION_ERROR: Final = "connection_error"
 NOT_FOUND: Final = "not_found"
 TLS_ERROR: Final = "tls_error"
+UNKNOWN_SECRET: Final = "unknown_secret"  # noqa: S105 - the name of an error
 
 SHARED_ERRORS: Final = {
     AUTHENTICATION_ERROR: "The peer refused the credentials. Not retried.",
@@ -16,4 +17,5 @@ SHARED_ERRORS: Final = {
     " command that installs it.",
     NOT_FOUND: "There is no such program, file, object, host, method or tool. Not retried.",
     TLS_ERROR: "The certificate, or the handshake. Not retried.",
+    UNKNOWN_SECRET: "The worker has no secret of the name that the tree gives. Not retried.",
 }
