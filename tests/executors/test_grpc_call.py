@@ -9,6 +9,7 @@ import grpc
 import pytest
 import trustme
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from tests.executors.names import know
 from tests.executors.peers.grpc_shop import DESCRIPTOR_SET, FILES, Shop, serving
 from tests.executors.running import as_text, cancel_one, run_one
 
@@ -144,11 +145,11 @@ async def test_a_host_with_addresses_of_both_families_is_reached_by_the_one_that
 @pytest.mark.parametrize(
     ("inputs", "problem"),
     [
-        ({"target": "example.com"}, "target: "),
+        ({"target": "example.com"}, "target: write host:port"),
         ({"target": "https://example.com:443"}, "target: "),
         ({"target": "example.com:0"}, "target: a port lies between"),
         ({"target": "unix:/var/run/x:1"}, "target: "),
-        ({"method": "/Get"}, "method: "),
+        ({"method": "/Get"}, "method: write package.Service/Method"),
         ({"request": 1, "requests": [1]}, "give either request or requests"),
         ({"root_certificates": "x"}, "root_certificates: write certificates as PEM text"),
         ({"metadata": {"a b": "c"}}, "metadata.a b.[key]: "),
@@ -368,6 +369,7 @@ async def test_a_certificate_for_another_name_fails_for_good(authority: trustme.
         failed = await failure(shop, plaintext=False, root_certificates=roots)
 
     assert (failed.error_type, failed.retryable) == ("tls_error", False)
+    assert failed.error.endswith(": the certificate isn't for this host")
 
 
 async def test_a_certificate_that_nobody_vouches_for_fails_for_good(
@@ -377,7 +379,10 @@ async def test_a_certificate_that_nobody_vouches_for_fails_for_good(
         failed = await failure(shop, plaintext=False)
 
     assert (failed.error_type, failed.retryable) == ("tls_error", False)
-    assert "CERTIFICATE_VERIFY_FAILED" in failed.error
+    assert failed.error.endswith(
+        ": the certificate isn't valid: unable to get local issuer certificate;"
+        " root_certificates names who is trusted"
+    )
 
 
 async def test_a_port_that_speaks_no_tls_is_a_tls_error_that_says_so() -> None:
@@ -386,6 +391,18 @@ async def test_a_port_that_speaks_no_tls_is_a_tls_error_that_says_so() -> None:
 
     assert (failed.error_type, failed.retryable) == ("tls_error", False)
     assert failed.error.endswith("it speaks no TLS; where that is right, set plaintext: true")
+
+
+async def test_a_host_is_looked_up_once_and_keeps_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = know(monkeypatch, {"shop.example": ["127.0.0.1", "192.0.2.1"]})
+
+    async with serving() as shop:
+        answer = await send(shop, target=f"shop.example:{shop.port}")
+
+    assert isinstance(answer.response, dict)
+    assert asked == {"shop.example": 1}
 
 
 async def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
+import trustme
 from aiohttp import web
+from tests.executors.names import know
 from tests.executors.peers import mcp_tools
 from tests.executors.peers.mcp_tools import (
     PIXEL,
@@ -328,6 +331,37 @@ async def test_a_program_that_writes_without_end_is_stopped() -> None:
     failed = await failure(command=[PYTHON, "-c", FLOODS], tool="add")
 
     assert (failed.error_type, failed.retryable) == ("payload_too_large", False)
+
+
+async def test_a_host_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = know(monkeypatch, {"tools.example": ["127.0.0.1", "192.0.2.1"]})
+
+    async with serving_as_of_2025() as site:
+        result = await ask(url=site.url.replace("127.0.0.1", "tools.example"), tool="pid")
+
+    assert len(result.content) == 1
+    assert asked == {"tools.example": 1}
+
+
+async def test_a_certificate_is_checked_against_the_name_that_the_author_wrote(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    know(monkeypatch, {"tools.example": ["127.0.0.1"], "other.example": ["127.0.0.1"]})
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued = authority.issue_cert("tools.example")
+    issued.configure_cert(tls)  # pyright: ignore[reportUnknownMemberType] - pyOpenSSL, absent
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    async with serving_as_of_2025(tls) as site:
+        url = site.url.replace("127.0.0.1", "tools.example")
+        unknown = await failure(url=url, tool="pid")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        result = await ask(url=url, tool="pid")
+        other = await failure(url=url.replace("tools.", "other."), tool="pid")
+
+    assert len(result.content) == 1
+    for failed in (unknown, other):
+        assert (failed.error_type, failed.retryable) == ("tls_error", False)
 
 
 # As tasks

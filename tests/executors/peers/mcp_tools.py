@@ -7,6 +7,7 @@ import asyncio
 import base64
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -122,7 +123,7 @@ class OldSite(Site):
 
 
 @asynccontextmanager
-async def serving_as_of_2025() -> AsyncGenerator[OldSite]:
+async def serving_as_of_2025(tls: ssl.SSLContext | None = None) -> AsyncGenerator[OldSite]:
     """Serve two tools: `pid`, which answers at once, and `hang`."""
     site = OldSite("")
 
@@ -134,7 +135,7 @@ async def serving_as_of_2025() -> AsyncGenerator[OldSite]:
             return web.Response(status=405)
         return await _answer(site, await request.json())
 
-    async with serving_http(handle) as url:
+    async with serving_http(handle, tls) as url:
         site.url = f"{url}/mcp"
         yield site
 
@@ -175,16 +176,17 @@ async def _answer(site: OldSite, sent: dict[str, Any]) -> web.StreamResponse:
 @asynccontextmanager
 async def serving_http(
     handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[str]:
     """Serve a handler for everything; gives the address without a path."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -24,6 +24,7 @@ _NAMES: Final = (
     "system",
     "websocket",
     "email",
+    "aipartnerupflow",
 )
 BUILT_IN: Final = tuple(f"{__name__}.{name}" for name in _NAMES)
 

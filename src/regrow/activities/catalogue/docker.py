@@ -197,7 +197,7 @@ class DockerResult(BaseModel):
     truncated: bool
     """Whether either output lost its end."""
     oom_killed: bool
-    """Whether it was ended for wanting more than `memory`."""
+    """Whether the engine noticed that something in it was ended for wanting more than `memory`."""
 
 
 @executor_register(
@@ -467,7 +467,7 @@ def _pull_error(inputs: DockerRun, error: "aiodocker.DockerError") -> TaskError:
 def _late(inputs: DockerRun, written: Outputs, *, ours: bool) -> TaskError:
     limit = inputs.timeout.total_seconds() if inputs.timeout else 0
     if not ours:
-        message = "the Docker engine doesn't answer"
+        message = f"the Docker engine gave no answer within {_ANSWER:g}s"
         return TaskError(message, error_type=CONNECTION_ERROR, retryable=True)
     return TaskError(
         f"the container of {inputs.image} was removed: it took longer than its timeout of"

@@ -75,7 +75,9 @@ _REFLECTION: Final = ("v1", "v1alpha")
 
 _NO_CONNECTION: Final = "failed to connect to all addresses"
 _NO_TLS_THERE: Final = "WRONG_VERSION_NUMBER"
-_BAD_HANDSHAKE: Final = ("Tls handshake failed", "Verification Check failed", "handshaker")
+_OTHER_NAME: Final = "Hostname Verification Check failed"
+_BAD_CERTIFICATE: Final = "CERTIFICATE_VERIFY_FAILED: "
+_BAD_HANDSHAKE: Final = ("Tls handshake failed", _OTHER_NAME, "security handshaker")
 _TOO_LARGE: Final = "larger than max"
 """Words of the library, which has one status for all that happens before an answer."""
 
@@ -105,17 +107,22 @@ def _certificates(pem: str) -> str:
 
 
 def _target(text: str) -> str:
+    host = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
+    if not re.fullmatch(rf"({host}):[0-9]{{1,5}}", text):
+        raise PydanticCustomError("target", "write host:port, such as orders.example.com:443")
     if not 0 < int(text.rpartition(":")[2]) <= 0xFFFF:  # noqa: PLR2004 - the last port
         raise PydanticCustomError("target", "a port lies between 1 and 65535")
     return text
 
 
-Target = Annotated[
-    str,
-    StringConstraints(pattern=r"^([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$"),
-    AfterValidator(_target),
-]
-MethodName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*/[A-Za-z_]\w*$")]
+def _method_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*/[A-Za-z_]\w*", text, re.ASCII):
+        raise PydanticCustomError("method", "write package.Service/Method")
+    return text
+
+
+Target = Annotated[str, AfterValidator(_target)]
+MethodName = Annotated[str, AfterValidator(_method_name)]
 MetadataName = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-z_.-]+$"),
@@ -556,7 +563,7 @@ def _failure(error: "aio.AioRpcError", inputs: GrpcCall) -> TaskError:
     if code == "UNAVAILABLE" and details.startswith(_NO_CONNECTION):
         return _no_connection(details, inputs)
     if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in details:  # never smaller the next time
-        return _too_large(inputs, _said(details, inputs))
+        return _too_large(inputs, f"a message is too large: {_said(details, inputs)}")
     return TaskError(
         f"{inputs.place}: {code}: {_said(details, inputs)}".removesuffix(": "),
         error_type=_TYPES.get(code, GRPC_ERROR),
@@ -567,12 +574,21 @@ def _failure(error: "aio.AioRpcError", inputs: GrpcCall) -> TaskError:
 
 def _no_connection(details: str, inputs: GrpcCall) -> TaskError:
     reason = re.sub(r"^.*last error: \w+: (ipv[46]:\S+: )?", "", details)[:_EXCERPT]
-    message = f"{inputs.place}: no connection: {reason}"
-    if _NO_TLS_THERE in reason:
-        message = f"{inputs.place}: it speaks no TLS; where that is right, set plaintext: true"
     if any(words in reason for words in _BAD_HANDSHAKE):
-        return TaskError(message, error_type=TLS_ERROR)
+        return TaskError(f"{inputs.place}: {_tls_trouble(reason)}", error_type=TLS_ERROR)
+    message = f"{inputs.place}: no connection: {reason}"
     return TaskError(message, error_type=CONNECTION_ERROR, retryable=True)
+
+
+def _tls_trouble(reason: str) -> str:
+    if _NO_TLS_THERE in reason:
+        return "it speaks no TLS; where that is right, set plaintext: true"
+    if _OTHER_NAME in reason:
+        return "the certificate isn't for this host"
+    if _BAD_CERTIFICATE in reason:
+        why = reason.partition(_BAD_CERTIFICATE)[2].removesuffix(": OK")
+        return f"the certificate isn't valid: {why}; root_certificates names who is trusted"
+    return reason
 
 
 def _too_large(inputs: GrpcCall, what: str) -> TaskError:

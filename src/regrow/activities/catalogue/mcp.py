@@ -62,8 +62,8 @@ if TYPE_CHECKING:
 MCP_ERROR: Final = "mcp_error"
 TOOL_ERROR: Final = "tool_error"
 ERRORS: Final = {
-    MCP_ERROR: "The server answered with an error of the protocol or of HTTP; `code` or"
-    " `status_code` is metadata. Retried for HTTP's 408, 425, 429 and 5xx.",
+    MCP_ERROR: "The server answered with an error of the protocol or of HTTP; `code` and"
+    " `status_code` are metadata. Retried for HTTP's 408, 425, 429 and 5xx.",
     TOOL_ERROR: "The tool ran and said that it failed. Not retried.",
 }
 
@@ -234,7 +234,7 @@ class _Peer:
 
     inputs: McpCall
     status: int | None = None
-    """The last status of HTTP that was no success."""
+    """The status of HTTP of the last answer, if that was no success."""
     errors: bytearray = field(default_factory=bytearray)
     """The end of what a program wrote to its standard error."""
 
@@ -280,7 +280,8 @@ async def _ask(server: "mcp.Client", peer: _Peer) -> McpResult:
                 said = [{"role": each.role, **_block(each.content)} for each in found.messages]
                 result = McpResult(content=said)
     if (size := json_size(result.model_dump())) > MAX_RESULT:
-        raise _too_large(inputs, f"the result takes {size:,} bytes")
+        message = f"the result takes {size:,} bytes; at most {MAX_RESULT:,} are taken in"
+        raise _too_large(inputs, message)
     return result
 
 
@@ -397,7 +398,7 @@ async def _lines(program: "_Program", inputs: McpCall) -> AsyncIterator[bytes]:
         try:
             line = await program.output.readline()
         except ValueError:  # asyncio's word for a line beyond its limit
-            raise _too_large(inputs, f"a message takes more than {_MAX_MESSAGE:,} bytes") from None
+            raise _endless(inputs) from None
         if not line:
             return
         yield line
@@ -526,8 +527,8 @@ def _pinned(addresses: Sequence[str], peer: _Peer) -> "httpx2.AsyncBaseTransport
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             async with asyncio.timeout(_FAREWELL if request.method == "DELETE" else None):
                 response = await self._first_that_answers(request)
-            if response.is_error:
-                peer.status = response.status_code
+            if request.method == "POST":
+                peer.status = response.status_code if response.is_error else None
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 response.stream = _bounded(response.stream, peer.inputs)
             return response
@@ -550,7 +551,7 @@ def _bounded(stream: Any, inputs: McpCall) -> "httpx2.AsyncByteStream":
             async for chunk in stream:
                 size += len(chunk)
                 if size > _MAX_MESSAGE:
-                    raise _too_large(inputs, f"a message takes more than {_MAX_MESSAGE:,} bytes")
+                    raise _endless(inputs)
                 yield chunk
 
         async def aclose(self) -> None:
@@ -597,7 +598,8 @@ def _failure(error: BaseException, peer: _Peer) -> TaskError:
         reason = public_text(str(error), peer.inputs.secrets()) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason or "[SSL" in reason:
             return TaskError(f"{place}: {reason}", error_type=TLS_ERROR)
-        return TaskError(f"{place}: {reason}", error_type=CONNECTION_ERROR, retryable=True)
+        message = f"{place}: no connection, or it broke: {reason}"
+        return TaskError(message, error_type=CONNECTION_ERROR, retryable=True)
     reason = public_text(str(error) or repr(error), peer.inputs.secrets())
     message = f"{place}: the answer cannot be used: {reason}"
     return TaskError(message, error_type=MCP_ERROR)
@@ -609,7 +611,7 @@ def _refusal(error: "mcp.MCPError", peer: _Peer) -> TaskError:
     place, code = peer.inputs.place, error.code
     said = public_text(error.message, peer.inputs.secrets())
     if peer.status == _UNAUTHORIZED:
-        message = f"{place}: the server wants other credentials (401)"
+        message = f"{place}: the server refused the credentials (HTTP 401)"
         return TaskError(message, error_type=AUTHENTICATION_ERROR)
     if code == CONNECTION_CLOSED:
         message = f"{place}: the server closed the connection: {said}{peer.last_words()}"
@@ -623,11 +625,15 @@ def _refusal(error: "mcp.MCPError", peer: _Peer) -> TaskError:
             f"{place}: {said} (HTTP {peer.status})",
             error_type=MCP_ERROR,
             retryable=peer.status in TRY_AGAIN,
+            code=code,
             status_code=peer.status,
         )
     return TaskError(f"{place}: {said} (code {code})", error_type=MCP_ERROR, code=code)
 
 
+def _endless(inputs: McpCall) -> TaskError:
+    return _too_large(inputs, f"one message takes more than {_MAX_MESSAGE:,} bytes")
+
+
 def _too_large(inputs: McpCall, what: str) -> TaskError:
-    message = f"{inputs.place}: {what}; at most {MAX_RESULT:,} are taken in"
-    return TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
+    return TaskError(f"{inputs.place}: {what}", error_type=ErrorType.PAYLOAD_TOO_LARGE)
