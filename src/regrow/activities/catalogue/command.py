@@ -7,7 +7,6 @@ keep this promise.
 """
 
 import asyncio
-import codecs
 import errno
 import os
 import shutil
@@ -22,9 +21,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from regrow.activities.catalogue.failures import NOT_FOUND
+from regrow.activities.catalogue.group import end_group
+from regrow.activities.catalogue.output import outputs
 from regrow.core.durations import Duration
-from regrow.core.limits import KIB, MAX_PAYLOAD, MIB
-from regrow.core.result import json_size
+from regrow.core.limits import KIB, MIB
 from regrow.core.wire import ErrorType
 from regrow.executors import TaskContext, TaskError, executor_register
 from regrow.settings import load_settings
@@ -38,17 +38,9 @@ ERRORS: Final = {
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 _LOADER: Final = ("LD_", "DYLD_")
 
-_GRACE = 2.0
-"""Between asking a group to end and ending it."""
 _LAST_WORDS = 1.0
 """For output that is still in a pipe; one that a stray process holds open never ends."""
-_REAP = 5.0
-_GLANCE = 0.02
 
-_TAIL = 2_000
-_LAST_LINE = 200
-_MAX_JSON = MAX_PAYLOAD - 8 * KIB
-"""What both outputs may take as JSON, so that a program that has run isn't failed by its output."""
 
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR)
 _UNSTARTABLE: Final = (errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.E2BIG, errno.ELOOP)
@@ -149,34 +141,6 @@ def _place(path: str) -> Path:
     return Path(path).parent.resolve() / Path(path).name
 
 
-class _Capture:
-    """The beginning of an output, and its last bytes for an error."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept = bytearray()
-        self._tail = b""
-        self._size = 0
-
-    def take(self, data: bytes) -> None:
-        self._kept += data[: self._most - len(self._kept)]
-        self._tail = (self._tail + data)[-_TAIL:]
-        self._size += len(data)
-
-    @property
-    def truncated(self) -> bool:
-        return self._size > self._most
-
-    @property
-    def text(self) -> str:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        return decoder.decode(self._kept, final=not self.truncated)  # no half character at the cut
-
-    @property
-    def tail(self) -> str:
-        return self._tail.decode(errors="replace")
-
-
 class _Process(asyncio.SubprocessProtocol):
     """A running program and its group.
 
@@ -188,7 +152,7 @@ class _Process(asyncio.SubprocessProtocol):
 
     def __init__(self, most: int) -> None:
         loop = asyncio.get_running_loop()
-        self.stdout, self.stderr = _Capture(most), _Capture(most)
+        self.outputs = outputs(most)
         self.exited: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
         self.in_time = True
@@ -197,7 +161,7 @@ class _Process(asyncio.SubprocessProtocol):
         self.transport = cast("asyncio.SubprocessTransport", transport)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        (self.stdout if fd == 1 else self.stderr).take(data)
+        (self.outputs.stdout if fd == 1 else self.outputs.stderr).take(data)
 
     def process_exited(self) -> None:
         self.exited.set_result(None)
@@ -216,32 +180,9 @@ class _Process(asyncio.SubprocessProtocol):
 
     async def end(self) -> None:
         """End whatever is left of the group, and let go of the pipes."""
-        if self._signal(signal.SIGTERM) and not await self._is_gone(_GRACE):
-            self._signal(signal.SIGKILL)
-        await asyncio.wait([self.exited], timeout=_REAP)
+        await end_group(self.transport.get_pid(), lambda: asyncio.wait([self.exited]))
         await asyncio.wait([self.closed], timeout=_LAST_WORDS)
         self.transport.close()
-
-    async def _is_gone(self, patience: float) -> bool:
-        """Look again and again: nobody tells when a group is empty."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + patience
-        while self._signal(0):
-            if loop.time() > until:
-                return False
-            await asyncio.sleep(_GLANCE)
-        return True
-
-    def _signal(self, number: int) -> bool:
-        """Send to all of the group; False if there is nobody it could reach.
-
-        The group has the id of the program, which isn't given away again while anyone is in it.
-        """
-        try:
-            os.killpg(self.transport.get_pid(), number)
-        except (ProcessLookupError, PermissionError):  # the latter: zombies only (macOS), or sudo
-            return False
-        return True
 
 
 async def _run(program: str, inputs: Command, context: TaskContext) -> _Process:
@@ -334,8 +275,8 @@ def _timed_out(name: str, inputs: Command, process: _Process) -> TaskError:
         f"{name} was stopped: it ran longer than its timeout of {limit:g}s",
         error_type=ErrorType.TIMEOUT,
         retryable=True,
-        stdout_tail=process.stdout.tail,
-        stderr_tail=process.stderr.tail,
+        stdout_tail=process.outputs.stdout.tail,
+        stderr_tail=process.outputs.stderr.tail,
     )
 
 
@@ -343,32 +284,18 @@ def _failed(name: str, exit_code: int, inputs: Command, process: _Process) -> Ta
     how = f"exited with code {exit_code}"
     if exit_code < 0:
         how = f"was ended by signal {-exit_code} ({signal.strsignal(-exit_code) or 'unknown'})"
-    last_line = process.stderr.tail.strip().rpartition("\n")[2][:_LAST_LINE]
+    last_line = process.outputs.last_line
     return TaskError(
         f"{name} {how}: {last_line}" if last_line else f"{name} {how}",
         error_type=COMMAND_FAILED,
         retryable=exit_code in inputs.retryable_exit_codes,
         exit_code=exit_code,
-        stdout_tail=process.stdout.tail,
-        stderr_tail=process.stderr.tail,
+        stdout_tail=process.outputs.stdout.tail,
+        stderr_tail=process.outputs.stderr.tail,
     )
 
 
 def _result(exit_code: int, process: _Process) -> CommandResult:
     """Cut what history cannot hold rather than fail: the program has run."""
-    stderr = _fitting(process.stderr.text, _MAX_JSON // 2)
-    stdout = _fitting(process.stdout.text, _MAX_JSON - json_size(stderr))
-    cut = len(stdout) < len(process.stdout.text) or len(stderr) < len(process.stderr.text)
-    return CommandResult(
-        exit_code=exit_code,
-        stdout=stdout,
-        stderr=stderr,
-        truncated=cut or process.stdout.truncated or process.stderr.truncated,
-    )
-
-
-def _fitting(text: str, most: int) -> str:
-    """Shorten until the JSON fits; escapes and replaced bytes take more than they did."""
-    while (size := json_size(text)) > most:
-        text = text[: len(text) * most // size]
-    return text
+    stdout, stderr, truncated = process.outputs.fitting()
+    return CommandResult(exit_code=exit_code, stdout=stdout, stderr=stderr, truncated=truncated)

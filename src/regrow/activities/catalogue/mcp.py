@@ -9,8 +9,6 @@ clean-up.
 
 import asyncio
 import logging
-import os
-import signal
 import subprocess
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -30,6 +28,7 @@ from regrow.activities.catalogue.failures import (
     NOT_FOUND,
     TLS_ERROR,
 )
+from regrow.activities.catalogue.group import end_group
 from regrow.activities.catalogue.http import (
     TRY_AGAIN,
     HeaderName,
@@ -73,7 +72,8 @@ _MAX_MESSAGE: Final = 2 * MIB
 
 _MOST_PAGES, _MOST_ITEMS = 100, 1_000
 _NAMES: Final = 1_000
-_GRACE, _REAP, _GLANCE = 2.0, 5.0, 0.02
+_PATIENCE: Final = 2.0
+"""Seconds that a program has for ending by itself, once nothing more is said to it."""
 _FAREWELL: Final = 3.0
 """Seconds for telling a server that the session is over."""
 
@@ -474,30 +474,10 @@ class _Program(asyncio.SubprocessProtocol):
         if stdin is not None:
             stdin.close()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(_PATIENCE):
                 await self._exited.wait()
-        if self._signal(signal.SIGTERM) and not await self._is_gone(_GRACE):
-            self._signal(signal.SIGKILL)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_REAP):
-                await self._exited.wait()
+        await end_group(self.transport.get_pid(), self._exited.wait)
         self.transport.close()
-
-    async def _is_gone(self, patience: float) -> bool:
-        until = asyncio.get_running_loop().time() + patience
-        while self._signal(0):
-            if asyncio.get_running_loop().time() > until:
-                return False
-            await asyncio.sleep(_GLANCE)
-        return True
-
-    def _signal(self, number: int) -> bool:
-        """Send to all of the group; False if there is nobody it could reach."""
-        try:
-            os.killpg(self.transport.get_pid(), number)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
 
 
 # A server that speaks HTTP
