@@ -6,10 +6,11 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE* ./
 COPY src src
 # The venv gets a wheel, not the checkout: the image holds what `pip install regrow` would.
+ARG EXTRAS=executors
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip wheel --no-deps --wheel-dir dist . \
  && python -m venv /opt/regrow \
- && /opt/regrow/bin/pip install "$(echo dist/regrow-*.whl)[http]"
+ && /opt/regrow/bin/pip install "$(echo dist/regrow-*.whl)[${EXTRAS}]"
 
 FROM python:${PYTHON}
 # A number, so that a runtime can check that it isn't root without reading /etc/passwd.

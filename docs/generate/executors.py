@@ -27,7 +27,7 @@ _INTRO: Final = """
 A worker has these without being told, and yours beside them
 ([Writing executors](../executors.md)). `regrow executors` lists what a worker has, with what is
 missing for it. Each is a file of its own; its library is imported when it runs and comes with an
-extra, `regrow[all]` brings all of them.
+extra; `regrow[executors]` brings all of them, `regrow[all]` a Temporal to try them as well.
 """
 _HOSTED: Final = """
 What they don't say of timeouts and retries is the [library's](../reference/document.md#retry).

@@ -20,8 +20,8 @@ from regrow.core.wire import TASK_QUEUE
 ROOT = Path(__file__).parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 SERVER_FOLDER = "/etc/temporal/config/dynamicconfig"
-OPTIONAL_MOUNTS = {"./executors"}
-"""Docker makes the folder when a user has none."""
+OPTIONAL_MOUNTS = {"./executors", "./secrets"}
+"""Docker makes the folders when a user has none."""
 
 
 class Healthcheck(BaseModel):
@@ -96,7 +96,7 @@ def test_password_has_to_be_given(name: str) -> None:
     passwords = [
         value
         for key, value in SERVICES[name].environment.items()
-        if re.search(r"PASSWORD|PWD|SECRET|KEY|TOKEN", key)
+        if re.search(r"(PASSWORD|PWD|SECRET|KEY|TOKEN)$", key)
     ]
 
     assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in passwords)

@@ -253,6 +253,7 @@ class Fold:
             "error": self._final.error if self._final else self.run.error,
             "paused": self.run.paused,
             "rerun_of": self.run.rerun_of,
+            "demo": self.run.plan.tree.demo,
         }
         return TreeResult.model_validate(shape)
 

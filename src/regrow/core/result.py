@@ -84,6 +84,8 @@ class TreeResult(BaseModel):
     """Who paused the tree, why and when: `by`, `reason`, `at`."""
     rerun_of: str | None = Field(default=None, exclude_if=lambda tree_id: not tree_id)
     """The id of the tree that this one is a rerun of."""
+    demo: bool = Field(default=False, exclude_if=lambda shown: not shown)
+    """Whether it was only shown, and no executor was called."""
     truncated: bool = Field(default=False, exclude_if=lambda truncated: not truncated)
     """`tasks` lists only some of those that did not complete."""
 
@@ -173,6 +175,7 @@ def tree_result(run: TreeRun) -> dict[str, Any]:
     result |= {"error": run.error} if run.error else {}
     result |= {"paused": run.paused} if run.paused else {}
     result |= {"rerun_of": run.rerun_of} if run.rerun_of else {}
+    result |= {"demo": True} if run.plan.tree.demo else {}
     result |= {"outputs_omitted": omitted} if omitted else {}
     left = limits.MAX_ENGINE_BYTES - json_size(result)
     tasks, truncated = _bounded_tasks(run, room, left)

@@ -32,7 +32,7 @@ from regrow.settings import load_settings
 COMMAND_FAILED: Final = "command_failed"
 ERRORS: Final = {
     COMMAND_FAILED: "An exit code other than 0, or it cannot be started; `exit_code`, `stdout_tail`"
-    " and `stderr_tail` are metadata.",
+    " and `stderr_tail` are metadata. Retried for `retryable_exit_codes`.",
 }
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
@@ -93,7 +93,13 @@ class CommandResult(BaseModel):
     """Whether either output lost its end."""
 
 
-@executor_register("command", heartbeat_timeout="30s", tags=("process",))
+@executor_register(
+    "command",
+    heartbeat_timeout="30s",
+    tags=("process",),
+    examples=({"argv": ["pg_dump", "--file", "shop.sql", "shop"], "timeout": "10m"},),
+    demo={"exit_code": 0, "stdout": "", "stderr": "", "truncated": False},
+)
 async def command(inputs: Command, context: TaskContext) -> CommandResult:
     """Run one program and return its exit code and output.
 

@@ -23,7 +23,8 @@ def summary_line(result: TreeResult) -> str:
     counts = ", ".join(text for _, text in counted(result))
     paused = f" (paused{said_by(result.paused)})" if result.paused else ""
     status = f"{GLYPHS[result.status]} {result.name} {WORDS[result.status]}"
-    return f"{status}{paused}: {counts or 'no tasks yet'}"
+    demo = " (a demo)" if result.demo else ""
+    return f"{status}{demo}{paused}: {counts or 'no tasks yet'}"
 
 
 def failure_lines(result: TreeResult) -> Iterator[str]:

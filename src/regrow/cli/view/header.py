@@ -16,6 +16,7 @@ from regrow.core.result import TreeResult
 
 Phrase = tuple[str, str, str]
 """What joins it to the one before, what it says, its style."""
+_DEMO = "a demo: no executor was called"
 _HELD = "held until what failed is retried or skipped"
 
 
@@ -79,6 +80,8 @@ def _more(standing: Standing) -> Iterator[Phrase]:
     yield " · ", result.tree_id, "dim"
     if result.rerun_of:
         yield ", ", f"a rerun of {result.rerun_of}", "dim"
+    if result.demo:
+        yield ", ", _DEMO, "dim"
 
 
 def _flowing(phrases: Sequence[Phrase], width: int) -> list[Text]:

@@ -89,6 +89,7 @@ def standing_of(fold: Fold) -> Standing | None:
         error=run.error,
         paused=run.paused,
         rerun_of=run.rerun_of,
+        demo=run.plan.tree.demo,
     )
     return Standing(fold.tree, head, run)
 
