@@ -27,9 +27,9 @@ test:
 browser:
 	python -m pytest -m browser
 
-# Ten times the random trees, and a tree of 5,000 tasks.
+# Ten times the random trees, a tree of 5,000 tasks, and each extra in an environment of its own.
 long:
-	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance
+	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance tests/e2e/test_extras.py
 
 format:
 	ruff check --fix

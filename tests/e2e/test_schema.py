@@ -44,7 +44,8 @@ def test_an_example_names_the_schema_and_fits_it_with_its_executors(
 
     assert first == f"# yaml-language-server: $schema=../../{PUBLISHED}"
     validator_of(ROOT / PUBLISHED).validate(written)
-    validator_with(tree.parent / "executors.py", shell).validate(written)
+    if (own := tree.parent / "executors.py").exists():  # else they are built in, or elsewhere
+        validator_with(own, shell).validate(written)
 
 
 def test_the_inputs_of_executors_are_checked_built_in_ones_too(shell: Shell) -> None:

@@ -94,7 +94,8 @@ async def test_without_its_library_it_fails_by_the_name_of_the_extra(
 
 def test_knowing_all_of_them_imports_none_of_their_libraries() -> None:
     code = (
-        "import sys, temporalio.worker; before = [*sys.modules]; from regrow.activities.catalogue import make_registry;"
+        "import sys, temporalio.worker; before = [*sys.modules];"
+        "from regrow.activities.catalogue import make_registry;"
         "[e.input_schema() for e in make_registry()];"
         f"print([name for name in {LIBRARIES} if name in sys.modules and name not in before])"
     )

@@ -249,7 +249,7 @@ def maps_tolerate_nothing(patch: pytest.MonkeyPatch) -> None:
     def broken(tolerate: Any, items: int) -> int:
         return 0
 
-    patch.setattr(mapping, "_tolerated", broken)
+    patch.setattr(mapping, "tolerated", broken)
 
 
 def the_least_urgent_goes_first(patch: pytest.MonkeyPatch) -> None:
