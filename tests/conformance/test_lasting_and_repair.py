@@ -301,6 +301,7 @@ async def test_pr2_durations_counts_and_progress_can_be_read(server: EmbeddedSer
     assert attributes["TreeName"] == ["monitored"]
     assert attributes["TreeStatus"] == ["failed"]
     assert attributes["TreeFailedTasks"] == ["bad"]
+    assert await about.memo_value("user_id", None) == "acme"
     assert listed == ("monitored", "failed")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class Apflow:
             capture_output=True,
             text=True,
             check=False,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         )
         assert done.returncode in (0, -9), done.stderr
         return [There(**json.loads(line)) for line in done.stdout.splitlines()]

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.executors.running import cancel_one, run_one
 
+from regrow import Status, TreeClient
 from regrow.activities.catalogue.command import CommandResult, command
 from regrow.core.limits import MAX_PAYLOAD, MIB
 from regrow.core.result import json_size
@@ -540,3 +542,48 @@ async def test_a_daemon_that_keeps_the_pipes_open_does_not_hold_up_the_task() ->
 
     assert time.monotonic() - before < 10
     os.kill(int(result.stdout), signal.SIGKILL)  # it left on purpose, so it is ours to end
+
+
+# Through a tree
+
+
+async def test_a_tree_runs_a_program_and_its_secret_is_in_no_history(
+    client: TreeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_SECRET_KEY", "s3cr3t-of-the-test")
+    code = "import os; print(len(os.environ['KEY']), os.environ['KEY'])"
+    inputs = {"argv": [PYTHON, "-c", code], "env": {"KEY": "${{ secrets.KEY }}"}}
+
+    ended = await run_one(client, "command", inputs)
+
+    assert ended.result["stdout"] == "18 ***\n"
+    assert "s3cr3t-of-the-test" not in ended.traces
+
+
+@pytest.mark.parametrize(("retryable", "attempts"), [([], 1), ([7], 3)])
+async def test_a_tree_tries_again_what_the_author_says(
+    client: TreeClient, retryable: list[int], attempts: int
+) -> None:
+    inputs = {"argv": [PYTHON, "-c", "exit(7)"], "retryable_exit_codes": retryable}
+
+    ended = await run_one(client, "command", inputs)
+
+    assert ended.failure == ("command_failed", attempts)
+
+
+async def test_a_cancel_of_the_task_ends_the_program(client: TreeClient, tmp_path: Path) -> None:
+    inputs = {"argv": [PYTHON, "-c", f"{TELL}; {SLEEP}"], "cwd": str(tmp_path)}
+
+    ended = await cancel_one(client, "command", inputs, lambda: pid_of_teller(tmp_path))
+
+    assert ended.task.status is Status.CANCELLED
+    assert await is_gone(await pid_of_teller(tmp_path))
+
+
+async def test_a_timeout_of_the_task_ends_the_program(client: TreeClient, tmp_path: Path) -> None:
+    inputs = {"argv": [PYTHON, "-c", f"{TELL}; {SLEEP}"], "cwd": str(tmp_path), "timeout": "1s"}
+
+    ended = await run_one(client, "command", inputs, retry={"maximum_attempts": 1})
+
+    assert ended.failure == ("timeout_error", 1)
+    assert await is_gone(await pid_of_teller(tmp_path))

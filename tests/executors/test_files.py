@@ -384,6 +384,8 @@ def test_a_system_that_is_short_of_something_is_worth_another_attempt(root: Path
 # Cancels
 
 
+# One that comes between the opening of a file and its `with` leaves closing it to the interpreter.
+@pytest.mark.filterwarnings("ignore:.*unclosed file.*", "ignore:Exception ignored")
 async def test_a_cancel_at_any_moment_leaves_the_old_file_or_the_new_one(root: Path) -> None:
     old, new = "old" * 100_000, "new" * 300_000
     async with ExecutorThreads(4) as threads:

@@ -13,7 +13,7 @@ from regrow.core.hashing import document_hash
 from regrow.core.loading import load, with_inputs
 from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree, Problem
-from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME
+from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, MEMO_USER_ID
 from regrow.workflows.policies import summary
 
 Submitted = TaskTree | Mapping[str, Any] | Sequence[Any] | str | Path
@@ -49,10 +49,15 @@ def prepare(
     return Submission(
         checked.name,
         document,
-        {MEMO_DOCUMENT_HASH: digest, MEMO_NAME: checked.name},
+        _memo(checked, digest),
         summary(checked.name, checked.description or checked.name),
         static_details(checked, digest),
     )
+
+
+def _memo(tree: TaskTree, digest: str) -> dict[str, str]:
+    owner = {MEMO_USER_ID: tree.user_id} if tree.user_id else {}
+    return {MEMO_DOCUMENT_HASH: digest, MEMO_NAME: tree.name, **owner}
 
 
 def checked_tree(tree: Submitted, inputs: Mapping[str, Any] | None = None) -> TaskTree:

@@ -33,6 +33,7 @@ or undoes what it did hands over to a fresh run as well."""
 MEMO_DOCUMENT_HASH: Final = "document_hash"
 MEMO_NAME: Final = "tree_name"
 MEMO_RERUN_OF: Final = "rerun_of"
+MEMO_USER_ID: Final = "user_id"
 
 GROUP: Final = "group"
 SLEEP: Final = "sleep"
