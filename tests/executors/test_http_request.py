@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 import os
 import socket
@@ -363,7 +364,7 @@ async def test_a_larger_response_fails_once_and_names_size_and_limit() -> None:
     assert (failed.error_type, failed.retryable) == ("payload_too_large", False)
     assert failed.error == (
         f"GET {url}/dump: the response takes 3,000,000 bytes or more;"
-        " at most 1,048,576 are taken in"
+        " at most 1,048,576 are taken in; save_to puts more into a store"
     )
 
 
@@ -609,6 +610,46 @@ async def test_the_executor_is_there_without_importing_aiohttp() -> None:
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", code, env=_with_source())
 
     assert await child.wait() == 0
+
+
+# Bodies that go into a store
+
+
+async def test_a_large_body_goes_into_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_OBJECT_STORES__MAIN", tmp_path.as_uri())
+    raw = os.urandom(3 * MAX_BODY)
+
+    async def large(request: web.Request) -> web.Response:
+        return web.Response(body=raw)
+
+    async with serving(large) as url:
+        response = await send(url, save_to={"store": "main", "key": "a/b.bin"})
+
+    digest = hashlib.sha256(raw).hexdigest()
+    saved = {"store": "main", "key": "a/b.bin", "size": len(raw), "sha256": digest}
+    assert (response.body, response.encoding) == (saved, "stored")
+    assert (tmp_path / "a" / "b.bin").read_bytes() == raw
+
+
+async def test_half_a_body_is_never_in_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_OBJECT_STORES__MAIN", tmp_path.as_uri())
+    async with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf") as (url, _):
+        failed = await failure(url, save_to={"store": "main", "key": "a"})
+
+    assert (failed.error_type, failed.retryable) == ("connection_error", True)
+    assert not any(tmp_path.rglob("*"))
+
+
+async def test_a_store_that_nobody_named_is_not_found() -> None:
+    async with serving(echo) as url:
+        failed = await failure(url, save_to={"store": "mine", "key": "a"})
+
+    assert (failed.error_type, failed.retryable) == ("not_found", False)
+    assert "REGROW_OBJECT_STORES__NAME" in failed.error
 
 
 # Redirects

@@ -10,9 +10,12 @@ query, because that is where people put secrets.
 import asyncio
 import base64
 import email.utils
+import hashlib
+import importlib.util
 import json
 import re
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -33,12 +36,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from regrow.activities.catalogue.failures import CONNECTION_ERROR, TLS_ERROR
+from regrow.activities.catalogue.objects import ObjectPlace, SavedBody, save
 from regrow.activities.network import checked_addresses
 from regrow.core.durations import Duration
 from regrow.core.limits import MIB
 from regrow.core.models import Json
 from regrow.core.wire import ErrorType
-from regrow.executors import TaskContext, TaskError, executor_register
+from regrow.executors import MISSING_EXTRA, TaskContext, TaskError, executor_register
 
 if TYPE_CHECKING:
     import aiohttp
@@ -55,6 +59,8 @@ ERRORS: Final = {
 
 MAX_BODY: Final = MIB
 """Bytes of a response, unpacked; what is larger belongs into a store, not into history."""
+MAX_SAVED: Final = 5 * 1024 * MIB
+"""Bytes of a response that goes into a store."""
 
 _CHUNK = 64 * 1024
 _EXCERPT_BYTES, _EXCERPT_CHARS, _EXCERPT_PATIENCE = 4_000, 1_000, 2.0
@@ -188,6 +194,9 @@ class HttpRequest(_Inputs, extra="ignore"):
     follow_redirects: bool = True
     """If not, a redirect is a result like any other."""
     max_redirects: Annotated[int, Field(ge=0, le=100)] = 10
+    save_to: ObjectPlace | None = None
+    """Put the body, of up to 5 GiB, into one of the operator's stores rather than into history;
+    needs the extra `objects`."""
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> "HttpRequest":
@@ -217,8 +226,9 @@ class HttpResponse(BaseModel):
     headers: dict[str, str]
     """Names in lower case; one that was repeated is joined by commas."""
     body: Json
-    encoding: Encoding
-    """How to read `body`. An empty response is an empty text."""
+    encoding: Encoding | Literal["stored"]
+    """How to read `body`. An empty response is an empty text; of one that was saved `body` says
+    where it is: `store`, `key`, `size` and `sha256`."""
     url: str
     """Where it came from, after redirects."""
 
@@ -245,6 +255,11 @@ def _demo(inputs: Mapping[str, Any]) -> dict[str, Any]:
             "method": "POST",
             "headers": {"Authorization": "Bearer ${{ secrets.SHOP_TOKEN }}"},
             "json": {"article": 3},
+        },
+        {
+            "url": "https://shop.example/export.csv",
+            "save_to": {"store": "main", "key": "exports/today.csv"},
+            "timeout": "10m",
         },
     ),
     demo=_demo,
@@ -302,7 +317,10 @@ async def _exchange(inputs: HttpRequest, context: TaskContext) -> HttpResponse:
     ):
         if not inputs.accepts(response.status):
             raise _http_error(response, await _excerpt(response), inputs)
-        return _response(response, await _read(response))
+        if inputs.save_to is not None:
+            saved = await _saved(response, inputs.save_to)
+            return _response(response, saved.model_dump(), "stored")
+        return _response(response, *_body(response, await _read(response)))
 
 
 def _resolver(checked: Sequence[str]) -> "AbstractResolver":
@@ -408,14 +426,35 @@ async def _read(response: "aiohttp.ClientResponse") -> bytes:
     async for chunk in response.content.iter_chunked(_CHUNK):
         body += chunk
         if len(body) > MAX_BODY:
-            size = max(response.content_length or 0, len(body))  # unpacked, it may grow
-            place = f"{response.method} {public_url(str(response.url))}"
-            message = (
-                f"{place}: the response takes {size:,} bytes or more; at most {MAX_BODY:,} are"
-                " taken in"
-            )
-            raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
+            raise _too_large(response, len(body), MAX_BODY, "; save_to puts more into a store")
     return bytes(body)
+
+
+async def _saved(response: "aiohttp.ClientResponse", place: ObjectPlace) -> SavedBody:
+    """Put the body into a store, once all of it is here; a part of it is never there."""
+    if importlib.util.find_spec("obstore") is None:
+        message = "save_to needs a library that this worker lacks: pip install 'regrow[objects]'"
+        raise TaskError(message, error_type=MISSING_EXTRA)
+    digest, size = hashlib.sha256(), 0
+    with tempfile.TemporaryFile() as file:
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            size += len(chunk)
+            if size > MAX_SAVED:
+                raise _too_large(response, size, MAX_SAVED, "")
+            digest.update(chunk)
+            file.write(chunk)
+        file.seek(0)
+        await save(place, file)
+    return SavedBody(store=place.store, key=place.key, size=size, sha256=digest.hexdigest())
+
+
+def _too_large(response: "aiohttp.ClientResponse", taken: int, most: int, advice: str) -> TaskError:
+    size = max(response.content_length or 0, taken)  # unpacked, it may grow
+    place = f"{response.method} {public_url(str(response.url))}"
+    message = (
+        f"{place}: the response takes {size:,} bytes or more; at most {most:,} are taken in{advice}"
+    )
+    return TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
 
 
 async def _excerpt(response: "aiohttp.ClientResponse") -> bytes:
@@ -430,9 +469,9 @@ async def _excerpt(response: "aiohttp.ClientResponse") -> bytes:
     return bytes(body)
 
 
-def _response(response: "aiohttp.ClientResponse", raw: bytes) -> HttpResponse:
-    kind = response.content_type if "Content-Type" in response.headers else ""
-    body, encoding = _body(raw, kind, response.charset)
+def _response(
+    response: "aiohttp.ClientResponse", body: Json, encoding: Encoding | Literal["stored"]
+) -> HttpResponse:
     names = dict.fromkeys(name.lower() for name in response.headers)
     return HttpResponse(
         status_code=response.status,
@@ -443,8 +482,9 @@ def _response(response: "aiohttp.ClientResponse", raw: bytes) -> HttpResponse:
     )
 
 
-def _body(raw: bytes, kind: str, charset: str | None) -> tuple[Json, Encoding]:
-    text = _text(raw, kind, charset)
+def _body(response: "aiohttp.ClientResponse", raw: bytes) -> tuple[Json, Encoding]:
+    kind = response.content_type if "Content-Type" in response.headers else ""
+    text = _text(raw, kind, response.charset)
     if text is None:
         return base64.b64encode(raw).decode(), "base64"
     if kind in ("application/json", "text/json") or kind.endswith("+json"):

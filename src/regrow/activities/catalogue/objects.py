@@ -12,7 +12,7 @@ import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -75,14 +75,32 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
-class _Inputs(_Model):
+class ObjectPlace(_Model):
+    """Where an object is."""
+
     store: str
     """A name of the operator's: `main` is what `REGROW_OBJECT_STORES__MAIN` says."""
     key: Key
     """Below the store's own prefix."""
+
+    @property
+    def place(self) -> str:
+        """How errors name it."""
+        return f"'{self.key}' in the store '{self.store}'"
+
+
+class _Inputs(ObjectPlace):
     timeout: Duration = timedelta(seconds=30)
     """For everything. obstore itself gives up a request after 30 seconds; the operator sets another
     limit in the worker's environment, for S3 by `AWS_TIMEOUT=2m`."""
+
+
+class SavedBody(ObjectPlace):
+    """What was put into a store instead of history."""
+
+    size: int
+    """In bytes."""
+    sha256: str
 
 
 class ObjectGet(_Inputs):
@@ -183,11 +201,11 @@ async def object_get(inputs: ObjectGet) -> ObjectContent:
             found = await obstore.get_async(_store(inputs.store), inputs.key)
             if found.meta["size"] > MAX_CONTENT:
                 advice = "Hand on its key instead"
-                raise too_large(_place(inputs), found.meta["size"], advice)
+                raise too_large(inputs.place, found.meta["size"], advice)
             raw = bytes(await found.bytes_async())
     content_type = found.attributes.get("Content-Type")
     content, encoding = decode(
-        raw, inputs.encoding, name=_place(inputs), is_json=_is_json(inputs.key, content_type)
+        raw, inputs.encoding, name=inputs.place, is_json=_is_json(inputs.key, content_type)
     )
     return ObjectContent(
         store=inputs.store,
@@ -261,10 +279,16 @@ async def _same(store: "ObjectStore", inputs: ObjectPut, raw: bytes) -> str | No
     found = await obstore.get_async(store, inputs.key)
     if found.meta["size"] == len(raw) and bytes(await found.bytes_async()) == raw:
         return found.meta["e_tag"]
-    message = (
-        f"{_place(inputs)} is there with other content; without if_absent it would be replaced"
-    )
+    message = f"{inputs.place} is there with other content; without if_absent it would be replaced"
     raise TaskError(message, error_type=ALREADY_EXISTS)
+
+
+async def save(place: ObjectPlace, file: BinaryIO) -> None:
+    """Put a file of any size into a store, in parts if it is large; the caller limits the time."""
+    import obstore  # noqa: PLC0415
+
+    with _told(place):
+        await obstore.put_async(_store(place.store), place.key, file)
 
 
 def _store(name: str) -> "ObjectStore":
@@ -287,31 +311,27 @@ def _store(name: str) -> "ObjectStore":
         raise TaskError(message, error_type=OBJECT_ERROR) from None
 
 
-def _place(inputs: _Inputs) -> str:
-    return f"'{inputs.key}' in the store '{inputs.store}'"
-
-
 def _is_json(key: str, content_type: str | None) -> bool:
     kind = (content_type or "").partition(";")[0].strip().lower()
     return kind == "application/json" or kind.endswith("+json") or key.lower().endswith(".json")
 
 
 @contextmanager
-def _told(inputs: _Inputs) -> Generator[None]:
+def _told(place: ObjectPlace) -> Generator[None]:
     """Say every failure in words that hold no address and nothing that a peer wrote."""
     from obstore.exceptions import BaseError  # noqa: PLC0415
 
     try:
         yield
     except TimeoutError:
-        limit = inputs.timeout.total_seconds()
-        message = f"{_place(inputs)}: not done within the timeout of {limit:g}s"
+        limit = f" of {place.timeout.total_seconds():g}s" if isinstance(place, _Inputs) else ""
+        message = f"{place.place}: not done within the timeout{limit}"
         raise TaskError(message, error_type=ErrorType.TIMEOUT, retryable=True) from None
     except FileNotFoundError as error:
         what = "no such bucket" if "NoSuchBucket" in str(error) else "there is no such object"
-        raise TaskError(f"{_place(inputs)}: {what}", error_type=NOT_FOUND) from None
+        raise TaskError(f"{place.place}: {what}", error_type=NOT_FOUND) from None
     except (BaseError, OSError, ValueError, RuntimeError) as error:
-        raise _failure(error, _place(inputs)) from None
+        raise _failure(error, place.place) from None
 
 
 def _failure(error: Exception, place: str) -> TaskError:
