@@ -27,7 +27,8 @@ _INTRO: Final = """
 A worker has these without being told, and yours beside them
 ([Writing executors](../executors.md)). `regrow executors` lists what a worker has, with what is
 missing for it. Each is a file of its own; its library is imported when it runs and comes with an
-extra; `regrow[executors]` brings all of them, `regrow[all]` a Temporal to try them as well.
+extra; `regrow[executors]` brings all of them, `regrow[all]` a Temporal to try them as well. Eight
+of them work together in `examples/morning`.
 """
 _HOSTED: Final = """
 What they don't say of timeouts and retries is the [library's](../reference/document.md#retry).

@@ -22,7 +22,7 @@ EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "morning"
 README: Final = EXAMPLE / "README.md"
 PORTS: Final = ("8790", "8791")
 KEY: Final = "not-a-real-key"
-DEMO, PEERS, SETTINGS, RUN, LOOK, SEARCH, AGAIN, NEW_PEERS, COURIER = (
+DEMO, PEERS, SETTINGS, RUN, LOOK, SEARCH, AGAIN, NEW_PEERS, COURIER, END = (
     "regrow run tree.yaml --demo",
     "python peers.py > peers.log &",
     ". ./settings.sh",
@@ -32,6 +32,7 @@ DEMO, PEERS, SETTINGS, RUN, LOOK, SEARCH, AGAIN, NEW_PEERS, COURIER = (
     "regrow run tree.yaml",
     "kill %1; python peers.py > peers.log &",
     "regrow run tree.yaml --set courier=127.0.0.1:8790",
+    "kill $!",
 )
 PARCELS: Final = ["1 x teapot for Ann", "6 x cup for Bob", "3 x tray for Cem"]
 
@@ -108,7 +109,9 @@ def typed(shop: Shop) -> Mapping[str, Moment]:
 
 def test_the_readme_is_short_and_types_these_commands(typed: Mapping[str, Moment]) -> None:
     assert len(README.read_text().splitlines()) <= 40
-    assert list(typed) == [DEMO, PEERS, SETTINGS, RUN, LOOK, SEARCH, AGAIN, NEW_PEERS, COURIER]
+    assert list(typed) == [
+        DEMO, PEERS, SETTINGS, RUN, LOOK, SEARCH, AGAIN, NEW_PEERS, COURIER, END,
+    ]  # fmt: skip
 
 
 def test_every_command_does_what_the_readme_shows(typed: Mapping[str, Moment]) -> None:

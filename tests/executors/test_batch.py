@@ -91,6 +91,18 @@ async def test_no_items_are_fine(client: TreeClient) -> None:
     assert ended.result == {"results": [], "completed": 0, "failed": 0, "errors": []}
 
 
+async def test_its_demo_is_that_of_its_executor(client: TreeClient) -> None:
+    items: list[Any] = [{"url": "https://a.test"}]
+    inputs = {"executor": "http_request", "items": items}
+    task = {"id": "one", "executor": "batch", "inputs": inputs}
+    result = await (await client.start([task], demo=True)).result()
+
+    [shown] = result.outputs.values()
+    assert isinstance(shown, dict)
+    results: Any = shown["results"]
+    assert [(each["status_code"], each["url"]) for each in results] == [(200, "https://a.test")]
+
+
 async def test_so_many_run_at_a_time(client: TreeClient) -> None:
     items = [{"seconds": 0.02}] * 12
     await run_one(client, "batch", {"executor": "wait", "items": items, "max_in_flight": 3})

@@ -55,6 +55,7 @@ class Calls:
 
         A cancel interrupts the executor and gives it `patience` seconds to clean up.
         """
+        calls_here.set(self)
         if said.demo:
             return _demo(executor, call)
         first = call
@@ -132,7 +133,6 @@ class Calls:
         if values:
             hidden_values.set(values)
             context = replace(context, beat=_hiding(context, values))
-        calls_here.set(self)
         name = f"{executor.id} ({context.tree_id}/{context.task_id})"
         try:
             value = await self.run(

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from regrow.activities.calling import Calls, Said, as_task_error, calls_here
+from regrow.activities.calling import Calls, Said, as_task_error, calls_here, plain
 from regrow.core.limits import MAX_ITEMS, MIB
 from regrow.core.mapping import tolerated
 from regrow.core.models import Json, Tolerance
-from regrow.core.outcome import short_error
+from regrow.core.outcome import read_answer, short_error
 from regrow.core.problems import suggestion
 from regrow.core.result import json_size
 from regrow.core.wire import ErrorType
@@ -81,8 +81,18 @@ class BatchResult(BaseModel):
 
 
 def _shown(inputs: dict[str, Any]) -> dict[str, Any]:
-    count = len(inputs["items"])
-    return {"results": [{"demo": True}] * count, "completed": count, "failed": 0, "errors": []}
+    """Give what the executor's own demo would be of each item."""
+    shown = [_shown_item(inputs, item) for item in inputs["items"]]
+    return {"results": shown, "completed": len(shown), "failed": 0, "errors": []}
+
+
+def _shown_item(inputs: dict[str, Any], item: dict[str, Any]) -> Json:
+    calls, name = calls_here.get(None), inputs["executor"]
+    if calls is None or name not in calls.registry:
+        return {"demo": name}
+    given = {**inputs.get("inputs", {}), **item}
+    answer = calls.registry[name].demo_answer(given, TaskContext())
+    return read_answer(plain(name, answer)).result
 
 
 @executor_register(
