@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from docs.generate.markdown import code, fenced, joined, prose, table
 from docs.generate.schemas import fields
+from pydantic_core import to_jsonable_python
 
 from regrow.activities.catalogue import BUILT_IN
 from regrow.core.schema import tree_schema
@@ -19,7 +20,7 @@ from regrow.core.wire import (
     TREE,
     WAIT_FOR_EVENT,
 )
-from regrow.executors import ALIAS, Executor, Registry
+from regrow.executors import ALIAS, Executor, Registry, TaskContext
 
 _INTRO: Final = """
 # Built-in executors
@@ -133,6 +134,8 @@ def _page(executor: Executor) -> str:
         "Beside [those that all may have](../reference/errors.md#of-tasks):" if errors else "",
         table(("error_type", "meaning"), [(code(k), v) for k, v in errors.items()])
         or "[Those that all may have](../reference/errors.md#of-tasks).",
+        "## In a demo",
+        _shown(executor),
         *(["## Its own policy", table(("field", "value"), own)] if own else []),
     )
 
@@ -140,6 +143,12 @@ def _page(executor: Executor) -> str:
 def _example(inputs: object) -> str:
     text = json.dumps(inputs, ensure_ascii=False, indent=2)
     return fenced(text, "json")
+
+
+def _shown(executor: Executor) -> str:
+    """Show what it answers in a demo, to what its first example is given."""
+    shown = executor.demo_answer(executor.examples[0], TaskContext())
+    return fenced(json.dumps(to_jsonable_python(shown), ensure_ascii=False, indent=2), "json")
 
 
 def _extras(executor: Executor) -> list[str]:

@@ -1,5 +1,6 @@
 """What a JSON Schema says of a field, in a few words."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ _LINKS: Final = {
 }
 _WORDS: Final = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}
 _DURATION: Final = ["string", "number"]
+_ISO: Final = re.compile(r"PT(?:\d+H)?(?:\d+M)?(?:[\d.]+S)?")
 
 
 def fields(schema: Schema, defaults: Mapping[str, str] | None = None) -> str:
@@ -42,7 +44,14 @@ def default_of(field: Schema) -> str:
     default = field.get("default")
     if default in (None, "", [], {}):
         return ""
+    if field.get("format") == "duration" or _ISO.fullmatch(str(default)):
+        return code(_written(str(default)))
     return code(str(default).lower() if isinstance(default, bool) else default)
+
+
+def _written(duration: str) -> str:
+    """Write a duration as people do: `PT2M` as `2m`."""
+    return duration.removeprefix("PT").lower()
 
 
 def kind_of(field: Schema, definitions: Mapping[str, Any] | None = None) -> str:

@@ -35,6 +35,12 @@ __all__ = [
 ]
 
 _MARK: Final = "__regrow_hook__"
+_ARGUMENTS: Final = {"before_task": 1, "after_task": 2, "on_tree": 1}
+_TAKES: Final = {
+    "before_task": "one parameter, a TaskCall",
+    "after_task": "two parameters, a TaskCall and a TaskEnd",
+    "on_tree": "one parameter, a TreeEvent",
+}
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
@@ -134,17 +140,22 @@ def before_task(*executors: str) -> Callable[[Target], Target]:
     It may return `ChangedInputs`, which the next hook and the executor get, or `AnswerInstead`,
     which ends the task without its executor. `executors` are ids or patterns; default: all.
     """
-    return _marking("before_task", executors)
+    return _marking("before_task", _texts("before_task", executors))
 
 
 def after_task(*executors: str) -> Callable[[Target], Target]:
     """Mark a function that is called with a `TaskCall` and a `TaskEnd` after each attempt."""
-    return _marking("after_task", executors)
+    return _marking("after_task", _texts("after_task", executors))
 
 
 def on_tree(*moments: TreeMoment | str) -> Callable[[Target], Target]:
     """Mark a function that is called with a `TreeEvent`; `moments` default to all."""
-    return _marking("on_tree", [TreeMoment(moment) for moment in moments])
+    known = [moment.value for moment in TreeMoment]
+    for moment in _texts("on_tree", moments):
+        if moment not in known:
+            message = f"'{moment}' is no moment of a tree; those are {', '.join(known)}"
+            raise ValueError(message)
+    return _marking("on_tree", moments)
 
 
 def is_hook(value: object) -> bool:
@@ -157,11 +168,23 @@ def hook_of(function: Callable[..., Any]) -> Hook:
     return vars(function)[_MARK]
 
 
+def _texts(kind: str, given: Sequence[object]) -> Sequence[str]:
+    if not all(isinstance(each, str) for each in given):
+        message = f"write @{kind}() with its brackets; in them may stand patterns, as texts"
+        raise TypeError(message)
+    return [str(each) for each in given]
+
+
 def _marking(kind: str, only: Sequence[str]) -> Callable[[Target], Target]:
     def mark(target: Target) -> Target:
         if not callable(target):
             message = f"{kind} marks functions"
             raise TypeError(message)
+        try:
+            inspect.signature(target).bind(*range(_ARGUMENTS[kind]))
+        except TypeError:
+            message = f"a hook of {kind} takes {_TAKES[kind]}"
+            raise TypeError(message) from None
         setattr(target, _MARK, Hook(kind, tuple(map(str, only)), target))
         return target
 

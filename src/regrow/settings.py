@@ -54,6 +54,12 @@ def _peers(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _store_url(value: str | None) -> str | None:
+    if value is not None and not re.match(r"(file|s3|s3a|gs|az|azure|abfs|abfss)://", value):
+        raise ValueError("write a URL such as file:///var/cache/regrow or s3://bucket/prefix")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -108,7 +114,7 @@ class Settings(BaseSettings):
     secrets_dir: Path | None = None
     """The folder with secrets as files, by name; `REGROW_SECRET_NAME` holds one itself."""
 
-    cache: str | None = None
+    cache: Annotated[str | None, AfterValidator(_store_url)] = None
     """Where results are kept that executors let be kept, such as `file:///var/cache/regrow` or
     `s3://bucket/prefix`; default: in the worker's memory."""
 

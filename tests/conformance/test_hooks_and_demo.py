@@ -262,3 +262,17 @@ async def test_cc8_a_demo_that_fails_fails(server: EmbeddedServer) -> None:
 
     assert failed.value.result.tasks["sad"].error_type == "sad"
     assert executed == []
+
+
+async def test_cc8_a_demo_that_breaks_is_tried_once(server: EmbeddedServer) -> None:
+    @executor_register("bad", demo=lambda inputs: inputs["nobody"])  # pyright: ignore[reportUnknownLambdaType]
+    async def bad(inputs: dict[str, Any]) -> None: ...
+
+    async with worker_env(server.client, bad) as client:
+        handle = await client.start(tree(task("bad")), demo=True)
+        with pytest.raises(TreeFailed) as failed:
+            await handle.result()
+
+    end = failed.value.result.tasks["bad"]
+    assert (end.error_type, end.attempts) == ("contract_error", 1)
+    assert end.error == "the demo of bad failed: KeyError: 'nobody'"

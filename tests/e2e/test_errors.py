@@ -307,3 +307,20 @@ def test_server_without_tls_says_so(served: Shell) -> None:
 
     assert done.returncode == 1
     assert "(it speaks no TLS, but TLS or an API key is configured)" in done.stderr
+
+
+def test_built_in_executors_are_checked_without_being_named(shell: Shell) -> None:
+    (shell.directory / "t.yaml").write_text(
+        "tasks:\n"
+        '  - {id: a, executor: http_request, inputs: {uri: "https://x.test"}}\n'
+        "  - {id: b, executor: htpp_request}\n"
+    )
+    for command in ("validate", "start"):
+        done = shell.run(command, "t.yaml")
+
+        assert done.returncode == 2
+        assert (
+            "t.yaml: warning: executor 'htpp_request': did you mean 'http_request'?" in done.stderr
+        )
+        assert "'http_request' doesn't know the input 'uri'" in done.stderr
+        assert "tasks[0].inputs.url: 'http_request' would refuse it: field required" in done.stderr

@@ -67,6 +67,15 @@ async def test_a_function_is_called_with_its_arguments(client: TreeClient) -> No
     assert (await run_one(client, "python", call("greet", "Ann"))).result == "hello Ann"
 
 
+async def test_functions_in_c_are_functions_too(
+    client: TreeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGROW_PYTHON_MODULES", "math")
+    ended = await run_one(client, "python", {"function": "math:hypot", "args": [3, 4]})
+
+    assert ended.result == 5
+
+
 @pytest.mark.parametrize(
     ("inputs", "failure", "text"),
     [

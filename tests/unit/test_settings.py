@@ -32,3 +32,10 @@ def test_everything_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatc
     assert "REGROW_LOG_LEVEL='LOUD'" in told
     assert "no.such.module: ModuleNotFoundError" in told
     assert "nothing.py: FileNotFoundError" in told
+
+
+def test_a_cache_is_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGROW_CACHE", "/var/cache")
+
+    with pytest.raises(InvalidSettings, match=r"REGROW_CACHE.*file:///var/cache/regrow"):
+        load_settings()

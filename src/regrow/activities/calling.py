@@ -5,7 +5,7 @@ The host calls executors for tasks; `batch` calls them for its items; both go th
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -80,7 +80,11 @@ class Calls:
             if isinstance(said, ChangedInputs):
                 call = replace(call, inputs=cast("Json", dict(said.inputs)))
             elif isinstance(said, AnswerInstead):
-                return call, successful(plain(hook.name, said.answer))
+                answer = successful(plain(hook.name, said.answer))
+                return call, replace(answer, metadata={**answer.metadata, "answered_by": hook.name})
+            elif said is not None:
+                error = f"it returned {type(said).__name__}, no ChangedInputs or AnswerInstead"
+                _told([call]).error("hook.failed", hook=hook.name, error=error, kind="TypeError")
         return call, None
 
     async def _after(self, call: TaskCall, end: TaskEnd, patience: float) -> None:
@@ -98,7 +102,8 @@ class Calls:
                 lambda: hook.function(*about), hook.name, patience, is_async=hook.is_async
             )
         except Exception as error:  # noqa: BLE001 - no hook may fail a task
-            log.warning("hook.failed", hook=hook.name, error=str(error), kind=type(error).__name__)
+            kind = type(error).__name__
+            _told(about).exception("hook.failed", hook=hook.name, error=str(error), kind=kind)
             return None
 
     async def tell(self, event: TreeEvent, patience: float) -> None:
@@ -162,8 +167,21 @@ class Calls:
         return await self._threads.call_async(call, name).result(patience, name)
 
 
+def _told(about: Sequence[object]) -> Any:
+    """Give a logger that knows what a hook was told of."""
+    first = about[0]
+    if isinstance(first, TaskCall):
+        return log.bind(tree=first.context.tree_id, task=first.context.task_id)
+    return log.bind(tree=first.tree_id) if isinstance(first, TreeEvent) else log
+
+
 def _demo(executor: Executor, call: TaskCall) -> Answer:
-    answer = successful(plain(executor.id, executor.demo_answer(call.inputs, call.context)))
+    try:
+        shown = executor.demo_answer(call.inputs, call.context)
+    except Exception as error:  # another attempt would do the same
+        message = f"the demo of {executor.id} failed: {type(error).__name__}: {error}"
+        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
+    answer = successful(plain(executor.id, shown))
     return replace(answer, metadata={**answer.metadata, "demo": True})
 
 

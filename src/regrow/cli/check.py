@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from regrow.activities.catalogue import make_registry
 from regrow.activities.describe import describe
 from regrow.cli.exits import say, show_problems
 from regrow.cli.inputs import invalid_inputs, unknown_inputs
@@ -11,19 +12,38 @@ from regrow.core.models import Json, TaskTree
 from regrow.core.problems import InvalidTree, Problem, refuse_if, suggestion
 from regrow.core.resolve import executor_ids, resolve
 from regrow.executors import Registry
+from regrow.settings import load_settings
 
 
 def check_with_executors(document: Document, tree: TaskTree, registry: Registry) -> bool:
     """Print what the executors say against the tree; tells whether it could run."""
+    warnings = list(unknown_inputs(tree, registry))
+    for problem in document.place(warnings):
+        say(f"{document.name}:{problem.line}:{problem.column}: warning: {problem}")
     try:
         resolve(tree, describe(registry, executor_ids(tree)))
         refuse_if(list(invalid_inputs(tree, registry)))
     except InvalidTree as error:
         show_problems(document.place(error.problems), document.name)
         return False
+    return True
+
+
+def check_built_in(document: Document, tree: TaskTree) -> bool:
+    """Print what the built-in executors say, where nobody knows the others; tells if it is fine.
+
+    An executor that is nearly called like a built-in one may be somebody's own.
+    """
+    registry = make_registry(load_settings().executors)
+    described = describe(registry, executor_ids(tree))
+    for name, about in described.unknown.items():
+        if about.near_miss:
+            say(f"{document.name}: warning: executor '{name}': did you mean '{about.suggestion}'?")
     for problem in document.place(list(unknown_inputs(tree, registry))):
         say(f"{document.name}:{problem.line}:{problem.column}: warning: {problem}")
-    return True
+    problems = list(invalid_inputs(tree, registry))
+    show_problems(document.place(problems), document.name)
+    return not problems
 
 
 def parse_inputs(tree: TaskTree, settings: Sequence[str]) -> dict[str, Json]:

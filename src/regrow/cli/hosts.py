@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from regrow.activities.catalogue import BUILT_IN
@@ -54,7 +55,7 @@ def executors(
 def _row(executor: Executor) -> tuple[str, str, str, str]:
     first_line = executor.description.strip().split("\n", 1)[0]
     origin = "built in" if _is_ours(executor) else executor.source
-    return executor.id, first_line, origin, ", ".join(executor.missing)
+    return executor.id, escape(first_line), escape(origin), escape(", ".join(executor.missing))
 
 
 def _is_ours(executor: Executor) -> bool:

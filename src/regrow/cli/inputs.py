@@ -5,16 +5,20 @@ may bring, is known when the task runs.
 """
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from regrow.core.inputs import SPREAD, Inputs
 from regrow.core.models import Json, Task, TaskTree
-from regrow.core.problems import Path, Problem
-from regrow.core.references import OPEN
-from regrow.core.wire import NATIVE_EXECUTORS
+from regrow.core.problems import Path, Problem, suggestion
+from regrow.core.references import OPEN, ExpressionError
+from regrow.core.waits import read_wait
+from regrow.core.wire import NATIVE_EXECUTORS, WAITS
 from regrow.executors import Executor, Registry
 
+BATCH = "batch"
 _MISSING = "missing"
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def invalid_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
@@ -22,6 +26,9 @@ def invalid_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
     for task, executor, path in _hosted(tree, registry, ()):
         brought = [edge.input_key for edge in Inputs.of(task).passed]
         yield from _refused(executor, task.inputs, brought, path)
+        if executor.id == BATCH and not brought:
+            yield from _refused_items(registry, task.inputs, path)
+    yield from _refused_waits(tree, ())
 
 
 def unknown_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
@@ -30,7 +37,8 @@ def unknown_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
         known = _known(executor.input_schema())
         for key in task.inputs if known is not None else ():
             if key not in (known or ()):
-                message = f"'{executor.id}' doesn't know the input '{key}' and will ignore it"
+                ignored = f"'{executor.id}' doesn't know the input '{key}' and will ignore it"
+                message = f"{ignored}{suggestion(key, known or ())}"
                 yield Problem("unknown_input", (*path, "inputs", key), message)
 
 
@@ -66,6 +74,35 @@ def _refused(
             told[at] = True
             message = f"'{executor.id}' would refuse it: {said[:1].lower()}{said[1:]}"
             yield Problem("invalid_input", at, message)
+
+
+def _refused_items(registry: Registry, inputs: Mapping[str, Json], path: Path) -> Iterator[Problem]:
+    """Judge what a batch is to call, as far as it is written out."""
+    name, items, shared = inputs.get("executor"), inputs.get("items"), inputs.get("inputs", {})
+    if not isinstance(name, str) or OPEN in name or not isinstance(shared, dict):
+        return
+    if name not in registry:
+        message = f"no worker has the executor '{name}'{suggestion(name, [e.id for e in registry])}"
+        yield Problem("unknown_executor", (*path, "inputs", "executor"), message)
+        return
+    for at, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            for problem in _refused(registry[name], {**shared, **item}, [], ()):
+                where = (*path, "inputs", "items", at, *problem.path[1:])
+                yield Problem(problem.code, where, problem.message)
+
+
+def _refused_waits(tree: TaskTree, around: Path) -> Iterator[Problem]:
+    """Judge the inputs of waits that the workflow itself would refuse."""
+    for at, task in enumerate(tree.tasks):
+        path: Path = (*around, "tasks", at)
+        if task.tree is not None:
+            yield from _refused_waits(task.tree, (*path, "tree"))
+        elif task.executor_id in WAITS and not _has_reference(dict(task.inputs)):
+            try:
+                read_wait(task.executor_id, dict(task.inputs), _ANY_TIME)
+            except ExpressionError as error:
+                yield Problem("invalid_input", (*path, "inputs"), str(error))
 
 
 def _nearest(value: Any, where: Path) -> tuple[Path, Any]:

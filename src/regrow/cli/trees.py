@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 
 from regrow.activities.catalogue import make_registry
+from regrow.activities.describe import describe
 from regrow.cli import completion
 from regrow.cli import options as opt
-from regrow.cli.check import check_with_executors, parse_inputs
+from regrow.cli.check import check_built_in, check_with_executors, parse_inputs
 from regrow.cli.commands import Work
 from regrow.cli.exits import ExitCode, say, show_problems
 from regrow.cli.follow import follow_to_end, place_of, print_json
@@ -26,33 +27,44 @@ from regrow.client.watching import Seen
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
 from regrow.core.problems import InvalidTree, suggestion
+from regrow.core.resolve import executor_ids
 from regrow.core.result import TreeResult
+from regrow.executors import Registry
 from regrow.logs import configure_logs
 from regrow.worker import stop_signals
 
 _LIST_HEADER = ("ID", "NAME", "STATUS", "STARTED", "ENDED", "TASKS")
 _TIME = "%Y-%m-%d %H:%M:%S"
 _TASKS_SHOWN = 3
+_ROW_KEY: Final = 2
+"""A key of an entry of a bare list is this deep."""
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
     """Check a tree without running it; every problem is printed with its place.
 
-    With --executors it is also checked that the executors exist and know the inputs.
+    What built-in executors would refuse is found, too; with --executors also what yours would, and
+    whether all of them exist.
 
     Example: regrow validate tree.yaml --executors executors.py
     """
     document, tree = _read(file, ())
     if tree is None or document is None:
         return ExitCode.INVALID
-    if executors and not check_with_executors(document, tree, make_registry(tuple(executors))):
+    if not _is_fine(document, tree, executors):
         return ExitCode.INVALID
     edges = sum(len(task.dependencies) for task in tree.tasks)
-    unchecked = "" if executors else "; --executors checks those, too"
+    unchecked = "" if executors else "; --executors checks yours, too"
     tasks, dependencies = count(len(tree.tasks), "task"), count(edges, "dependency", "dependencies")
     say(f"{file}: fine: {tasks}, {dependencies}{unchecked}")
     return ExitCode.DONE
+
+
+def _is_fine(document: Document, tree: TaskTree, executors: Sequence[str] | None) -> bool:
+    if executors:
+        return check_with_executors(document, tree, make_registry(tuple(executors)))
+    return check_built_in(document, tree)
 
 
 def run(
@@ -89,14 +101,14 @@ def run(
     async def work() -> ExitCode:
         configure_logs(level="ERROR")
         async with session(target, executors, db) as here:
-            if here.registry and not check_with_executors(document, tree, here.registry):
-                if not executors:
-                    say("name what has your executors: --executors MODULE|FILE.py")
+            if not _may_run(document, tree, here.registry, named=bool(executors)):
                 return ExitCode.INVALID
             handle = await here.client.start(tree, id=workflow_id, demo=demo)
             _announce(here, handle)
             stays = keep or not here.is_embedded
             code = await _followed(document, handle, output, timeout, stays=stays)
+            if code is ExitCode.FAILED and not stays and db is None:
+                say("its server stops now; with --keep or --db FILE it can be asked more")
             if code is ExitCode.STILL_RUNNING and here.is_embedded:
                 say("it stops now, with its server; with --db and -w a later run goes on")
             if keep and here.is_embedded:
@@ -106,6 +118,17 @@ def run(
             return code
 
     return work()
+
+
+def _may_run(document: Document, tree: TaskTree, registry: Registry | None, *, named: bool) -> bool:
+    """Check with the executors there are; without a worker of our own, with the built-in ones."""
+    if registry is None:
+        return check_built_in(document, tree)
+    unknown = describe(registry, executor_ids(tree)).unknown.values()
+    fine = check_with_executors(document, tree, registry)
+    if not (fine or named) and any(about.suggestion is None for about in unknown):
+        say("name what has your executors: --executors MODULE|FILE.py")
+    return fine
 
 
 def start(
@@ -128,8 +151,8 @@ def start(
 
     Example: regrow start tree.yaml -w user-7 --set user_id=7
     """
-    tree = read_tree(file, inputs or ())
-    if tree is None:
+    document, tree = _read(file, inputs or ())
+    if document is None or tree is None or not check_built_in(document, tree):
         return ExitCode.INVALID
 
     async def work() -> ExitCode:
@@ -380,6 +403,9 @@ def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree
         return document, with_inputs(tree, parse_inputs(tree, settings)) if settings else tree
     except InvalidTree as error:
         show_problems(error.problems, file)
+        keys = [each.path for each in error.problems if each.code == "unknown_key"]
+        if any(len(path) == _ROW_KEY and isinstance(path[0], int) for path in keys):
+            say("rows of a task table? `regrow convert` leaves out what a tree has no place for")
     except OSError as error:
         say(f"error: {file}: {error.strerror or error}{_nearest(file)}")
     return None, None

@@ -37,6 +37,10 @@ class Attempt:
     worker: str | None = None
 
 
+_TOO_LARGE: Final = "Failure exceeds size limit."
+"""What a server puts before a failure with a long trace, which it keeps as the cause."""
+
+
 async def attempts(client: Client, handle: WorkflowHandle[Any, Any]) -> dict[str, Attempt]:
     """Give every activity of the latest run that has not ended, by its unit."""
     about = await handle.describe()
@@ -77,6 +81,8 @@ async def _attempt(client: Client, info: PendingActivityInfo) -> Attempt:
 
 
 def _error(failure: Failure) -> str | None:
+    if failure.message == _TOO_LARGE and failure.HasField("cause"):
+        return _error(failure.cause)
     if not failure.message and not failure.WhichOneof("failure_info"):
         return None
     kind = failure.application_failure_info.type

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, model_validator
 
 from regrow import executor_register, load
+from regrow.activities.catalogue import make_registry
 from regrow.cli.inputs import invalid_inputs, unknown_inputs
 from regrow.core.problems import path_text
 from regrow.executors import Registry
@@ -111,3 +112,28 @@ def test_inputs_that_would_be_ignored_are_told_apart() -> None:
     [problem] = unknown_inputs(tree, REGISTRY)
     assert path_text(problem.path) == "tasks[0].inputs.sise"
     assert list(invalid_inputs(tree, REGISTRY)) == []
+
+
+def batch(**inputs: Any) -> list[str]:
+    tree = load({"tasks": [{"id": "a", "executor": "batch", "inputs": inputs}]})
+    registry = make_registry()
+    registry.add(typed)
+    return [f"{path_text(p.path)}: {p.code}" for p in invalid_inputs(tree, registry)]
+
+
+def test_what_a_batch_would_call_is_judged_as_far_as_it_is_written_out() -> None:
+    place = "tasks[0].inputs"
+
+    assert batch(executor="typed", items=[{"size": 1}]) == []
+    assert batch(executor="typd", items=[]) == [f"{place}.executor: unknown_executor"]
+    assert batch(executor="typed", items=[{"size": 1}, {}]) == [
+        f"{place}.items[1].size: invalid_input"
+    ]
+    assert batch(executor="typed", items=[{}], inputs={"size": 1}) == []
+    assert batch(executor="typed", items="${{ tree.name }}") == []
+
+
+def test_waits_that_would_fail_are_found() -> None:
+    assert found({"id": "a", "executor": "sleep", "inputs": {"seconds": 5}}) == ["tasks[1].inputs"]
+    assert found({"id": "a", "executor": "sleep", "inputs": {"duration": "5s"}}) == []
+    assert found({"id": "a", "executor": "wait_for_event"}) == ["tasks[1].inputs"]

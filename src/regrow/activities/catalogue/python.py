@@ -6,10 +6,12 @@ a module itself defines can be called, so that allowing a module doesn't allow w
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from regrow.activities.calling import calls_here
 from regrow.activities.catalogue.failures import NOT_FOUND
@@ -22,12 +24,18 @@ from regrow.settings import load_settings
 _PATIENCE: Final = 60.0
 
 
+def _function_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z]\w*", text):
+        raise PydanticCustomError("function", "write package.module:name, as in statistics:mean")
+    return text
+
+
 class PythonCall(BaseModel):
     """What to call, and with what."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z]\w*$")]
+    function: Annotated[str, AfterValidator(_function_name)]
     """`package.module:name`; names that begin with `_` can't be called."""
     args: list[Json] = Field(default_factory=list[Json])
     """Positional arguments."""
@@ -77,7 +85,7 @@ def _function(module_name: str, name: str) -> Callable[..., Any]:
     own = {
         key: value
         for key, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__ and key[0] != "_"
+        if inspect.isroutine(value) and value.__module__ == module.__name__ and key[0] != "_"
     }
     if name not in own:
         message = f"'{module_name}' defines no function '{name}'{suggestion(name, own)}"
@@ -87,7 +95,11 @@ def _function(module_name: str, name: str) -> Callable[..., Any]:
 
 def _check_arguments(function: Callable[..., Any], inputs: PythonCall) -> None:
     try:
-        inspect.signature(function).bind(*inputs.args, **inputs.kwargs)
+        signature = inspect.signature(function)
+    except ValueError:  # of some that are written in C
+        return
+    try:
+        signature.bind(*inputs.args, **inputs.kwargs)
     except TypeError as error:
         message = f"{inputs.function} was given wrong arguments: {error}"
         raise TaskError(message, error_type=ErrorType.VALIDATION) from None

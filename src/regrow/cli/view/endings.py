@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from regrow.cli.view.words import one_line, said_by
+from regrow.cli.view.words import one_line, said_by, whole
 from regrow.core.draw.marks import GLYPHS, WORDS
 from regrow.core.result import TaskResult, TreeResult
 from regrow.core.wire import Status
@@ -41,7 +41,7 @@ def failure_line(task_id: str, task: TaskResult) -> str:
     """Say why a task failed."""
     kind = f" ({task.error_type})" if task.error_type else ""
     tolerated = " - tolerated" if task.tolerated else ""
-    return f"  {task_id}: {one_line(task.error or '')}{kind}{tolerated}"
+    return f"  {task_id}: {whole(task.error or '')}{kind}{tolerated}"
 
 
 def undone_lines(result: TreeResult) -> Iterator[str]:

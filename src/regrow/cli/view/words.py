@@ -25,8 +25,13 @@ _NO_CONTROLS: Final = dict.fromkeys([*range(32), *range(127, 160)])
 
 def one_line(text: str) -> str:
     """Put a text of others on one line, without what would steer the terminal."""
-    line = " ".join(text.split()).translate(_NO_CONTROLS)
+    line = whole(text)
     return line if len(line) <= _SHORT else f"{line[:_SHORT]}…"
+
+
+def whole(text: str) -> str:
+    """Put a text of others on one line, however long: what to do stands at the end of many."""
+    return " ".join(text.split()).translate(_NO_CONTROLS)
 
 
 def few(names: Sequence[str]) -> str:
