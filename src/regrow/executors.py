@@ -169,6 +169,8 @@ class Executor:
             self._adapter.validate_python(inputs)
         except ValidationError as error:
             return [(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        except Exception:  # noqa: BLE001 - an author's validator; the task itself will say so
+            return []
         return []
 
     def demo_answer(self, inputs: Json, context: TaskContext) -> Any:

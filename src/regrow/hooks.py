@@ -107,6 +107,8 @@ class TreeEvent:
     """Tasks by status; empty before the end."""
     error: str | None = None
     """Why it failed."""
+    demo: bool = False
+    """Whether it is only shown, and no executor is called."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from temporalio import workflow
@@ -76,12 +76,10 @@ def _hide_secrets(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     values = hidden_values.get()
-    return {key: _hidden(item, values) for key, item in event.items()} if values else event
-
-
-def _hidden(item: Any, values: tuple[str, ...]) -> Any:
-    plain = isinstance(item, str | int | float | dict | list | None)
-    return hide(cast("Any", item if plain else repr(item)), values)
+    if not values:
+        return event
+    told = structlog.processors.format_exc_info(_logger, _method, event)
+    return hide(dict(told), values)
 
 
 def _shorten_sdk(

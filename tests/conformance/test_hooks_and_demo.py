@@ -6,6 +6,7 @@ import pytest
 from tests.conformance.running import ended, run_tree, scheduled, task, tree
 
 from regrow import BaseTask, Status, TaskContext, TreeFailed, executor_register
+from regrow.client import RerunError
 from regrow.embedded import EmbeddedServer
 from regrow.executors import Registry
 from regrow.hooks import (
@@ -276,3 +277,12 @@ async def test_cc8_a_demo_that_breaks_is_tried_once(server: EmbeddedServer) -> N
     end = failed.value.result.tasks["bad"]
     assert (end.error_type, end.attempts) == ("contract_error", 1)
     assert end.error == "the demo of bad failed: KeyError: 'nobody'"
+
+
+async def test_cc8_nothing_of_a_demo_passes_for_real(server: EmbeddedServer) -> None:
+    async with worker_env(server.client, declared, hear) as client:
+        handle = await client.start(tree(task("declared")), demo=True)
+        await handle.result()
+        assert [event.demo for event in heard] == [True, True, True]
+        with pytest.raises(RerunError, match="was a demo"):
+            await handle.rerun(document=tree(task("declared")))

@@ -53,6 +53,21 @@ async def large(inputs: dict[str, Any]) -> str:
     return "x" * inputs["size"]
 
 
+@executor_register()
+async def stop(inputs: dict[str, Any]) -> int:
+    if inputs["n"] == 0:
+        if inputs["how"] == "exit":
+            sys.exit(3)
+        raise asyncio.CancelledError
+    return inputs["n"]
+
+
+@executor_register()
+async def write_into(inputs: dict[str, Any]) -> dict[str, Any]:
+    inputs["headers"]["n"] = inputs["n"]
+    return inputs["headers"]
+
+
 @pytest.fixture(autouse=True)
 def forget() -> None:
     calls.clear()
@@ -62,7 +77,9 @@ def forget() -> None:
 
 @pytest.fixture(scope="module")
 async def client(server: EmbeddedServer) -> AsyncIterator[TreeClient]:
-    async with worker_env(server.client, half, in_thread, wait, large) as connected:
+    async with worker_env(
+        server.client, half, in_thread, wait, large, stop, write_into
+    ) as connected:
         yield connected
 
 
@@ -162,6 +179,28 @@ async def test_what_cannot_be_called_is_refused(
 
     assert ended.failure == (failure[0], 1)
     assert failure[1] in (ended.task.error or "")
+
+
+@pytest.mark.parametrize("how", ["exit", "cancel"])
+async def test_an_item_that_ends_itself_ends_nothing_else(client: TreeClient, how: str) -> None:
+    items = [{"n": n, "how": how} for n in range(4)]
+    inputs = {"executor": "stop", "items": items, "max_in_flight": 1, "tolerate": 1}
+    ended = await run_one(client, "batch", inputs)
+
+    assert ended.result["results"] == [None, 1, 2, 3]
+    assert ended.result["errors"][0]["error_type"] == "StoppedError"
+    assert (await run_one(client, "half", {"n": 2})).result == 1  # the worker goes on
+
+
+async def test_items_share_nothing_that_they_could_change(client: TreeClient) -> None:
+    inputs = {
+        "executor": "write_into",
+        "items": numbers(1, 2, 3),
+        "inputs": {"headers": {"a": 1}},
+    }
+    ended = await run_one(client, "batch", inputs)
+
+    assert ended.result["results"] == [{"a": 1, "n": n} for n in (1, 2, 3)]
 
 
 async def test_results_that_history_cannot_hold_fail_it(client: TreeClient) -> None:

@@ -62,6 +62,17 @@ async def test_a_failure_is_not_kept(server: EmbeddedServer) -> None:
     assert len(calls) == 2
 
 
+async def test_what_fails_the_task_is_not_kept(server: EmbeddedServer) -> None:
+    @executor_register(cache="1h")
+    async def odd(inputs: dict[str, Any]) -> Any:
+        calls.append(inputs)
+        return float("nan") if len(calls) == 1 else 1
+
+    async with worker_env(server.client, odd) as client:
+        assert (await run_one(client, "odd", {})).failure == ("contract_error", 1)
+        assert (await run_one(client, "odd", {})).result == 1
+
+
 async def test_it_ends_with_its_time(server: EmbeddedServer) -> None:
     async with worker_env(server.client, for_a_moment) as client:
         await run_one(client, "for_a_moment", {})

@@ -324,12 +324,12 @@ async def test_start_with_another_document_says_what_differs(server: EmbeddedSer
 async def test_ended_tree_is_started_anew_only_if_asked(server: EmbeddedServer) -> None:
     document = tree(task("a"))
     async with worker_env(server.client, act) as trees:
-        first = await trees.start(document, id="twice")
+        first = await trees.start(document, id="started-anew")
         await ended(first)
-        assert (await trees.start(document, id="twice")).attached
+        assert (await trees.start(document, id="started-anew")).attached
         assert times(first) == {"a": 1}
 
-        second = await trees.start(document, id="twice", again=True)
+        second = await trees.start(document, id="started-anew", again=True)
         await ended(second)
         assert not second.attached
     assert times(first) == {"a": 2}

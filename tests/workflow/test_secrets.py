@@ -10,6 +10,7 @@ from tests.executors.running import run_one
 
 from regrow import InvalidTree, TaskContext, TaskError, TreeClient, executor_register, load
 from regrow.embedded import EmbeddedServer
+from regrow.hooks import ChangedInputs, TaskCall, before_task
 from regrow.testing import worker_env
 
 VALUE = "s3cr3t-of-the-test"
@@ -24,6 +25,8 @@ async def use(inputs: dict[str, Any], context: TaskContext) -> Any:
         token = inputs["token"]
         context.log.warning("sent", what=token, to=[token], error=RuntimeError(token))
         logging.getLogger("a.library").warning("plain %s", token)
+    if inputs.get("raises") == "odd":
+        raise TaskError("no", error_type="mine", tried=(inputs["token"],), by={1: "x"})  # type: ignore[arg-type]
     if inputs.get("raises") == "task":
         raise TaskError(f"refused {inputs['token']}", error_type="refused", shown=inputs["token"])
     if inputs.get("raises"):
@@ -73,6 +76,76 @@ async def test_no_failure_shows_it(client: TreeClient, raises: str) -> None:
     assert ended.task.error == "refused ***"
     assert ended.failure == {"task": ("refused", 1), "anything": ("RuntimeError", 3)}[raises]
     assert VALUE not in ended.traces
+
+
+def everything_in(folder: Path) -> str:
+    return "".join(file.read_text() for file in folder.rglob("*"))
+
+
+@pytest.mark.usefixtures("token")
+async def test_details_of_any_kind_are_scrubbed_and_keep_the_authors_error(
+    client: TreeClient,
+) -> None:
+    ended = await run_one(client, "use", {"token": "${{ secrets.TOKEN }}", "raises": "odd"})
+
+    assert ended.failure == ("mine", 1)
+    assert ended.task.metadata["tried"] == ["***"]
+    assert VALUE not in ended.traces
+
+
+@pytest.mark.usefixtures("token")
+async def test_hooks_and_the_cache_know_the_name_alone(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    known: list[Any] = []
+
+    @executor_register(cache="1h")
+    async def keep(inputs: dict[str, Any]) -> Any:
+        return {"length": len(inputs["token"])}
+
+    @before_task()
+    async def look(call: TaskCall) -> None:
+        known.append(call.inputs)
+
+    named, text = {"token": "${{ secrets.TOKEN }}"}, "${{ secrets.TOKEN }}"
+    async with worker_env(server.client, keep, look, cache=tmp_path.as_uri()) as client:
+        first = await run_one(client, "keep", named)
+        items = [{**named, "n": 1}]
+        batch = await run_one(client, "batch", {"executor": "keep", "items": items})
+        tree: dict[str, Any] = {
+            "inputs": {"given": ""},
+            "tasks": [{"id": "keep", "inputs": {"token": "${{ inputs.given }}"}}],
+        }
+        other = await (await client.start(tree, inputs={"given": text})).result()
+
+    assert VALUE not in repr(known)
+    assert VALUE not in everything_in(tmp_path)
+    assert first.result == {"length": len(VALUE)}
+    assert batch.result["results"] == [{"length": len(VALUE)}]
+    assert other.outputs["keep"] == {"length": len(text)}  # not what was kept for the author's
+
+
+@pytest.mark.usefixtures("token")
+async def test_a_hook_cannot_move_text_into_a_secrets_place(server: EmbeddedServer) -> None:
+    @before_task("use")
+    async def drop_first(call: TaskCall) -> ChangedInputs:
+        inputs: Any = call.inputs
+        return ChangedInputs({**inputs, "list": inputs["list"][1:]})
+
+    tree: dict[str, Any] = {
+        "inputs": {"given": ""},
+        "tasks": [
+            {
+                "id": "use",
+                "inputs": {"list": ["${{ secrets.TOKEN }}", "${{ inputs.given }}"], "token": ""},
+            }
+        ],
+    }
+    async with worker_env(server.client, use, drop_first) as client:
+        handle = await client.start(tree, inputs={"given": "${{ secrets.TOKEN }}"})
+        await handle.result()
+
+    assert seen == [{"list": ["${{ secrets.TOKEN }}"], "token": ""}]
 
 
 @pytest.mark.usefixtures("token")

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, cast
 
 import structlog
 
-from regrow.core.limits import MIB
+from regrow.core.limits import MAX_PAYLOAD, MIB
 from regrow.core.models import Json
 
 _MOST_BYTES: Final = 64 * MIB
@@ -36,7 +36,9 @@ class Cache(Protocol):
 
 def cache_key(executor_id: str, inputs: Json, user_id: str | None) -> str:
     """Give the same key for equal calls, whatever the order of their inputs."""
-    said = json.dumps([executor_id, user_id, inputs], sort_keys=True, ensure_ascii=False)
+    said = json.dumps(
+        [executor_id, user_id, inputs], sort_keys=True, ensure_ascii=False, default=repr
+    )
     return hashlib.sha256(said.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -115,6 +117,8 @@ class Results:
         """Keep a result for a while."""
         try:
             until = time.time() + span.total_seconds()
-            await self._cache.put(key, json.dumps(answer, ensure_ascii=False), until)
+            text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+            if len(text.encode()) <= MAX_PAYLOAD:  # else the task fails, and is not to again
+                await self._cache.put(key, text, until)
         except Exception as error:  # noqa: BLE001 - the result is there all the same
             log.warning("cache.unwritable", error=str(error))

@@ -4,11 +4,12 @@ In this order: hooks before the task, a kept result, secrets, the executor itsel
 The host calls executors for tasks; `batch` calls them for its items; both go through here.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pydantic_core
 import structlog
@@ -16,19 +17,24 @@ from temporalio.exceptions import ApplicationError
 
 from regrow.activities.cache import Results, cache_key
 from regrow.activities.secrets import revealed
-from regrow.activities.threads import ExecutorThreads
+from regrow.activities.threads import ExecutorThreads, contained
 from regrow.core.models import Json
 from regrow.core.outcome import Answer, read_answer
-from regrow.core.secrets import fits, hide
+from regrow.core.secrets import hide, is_kept
 from regrow.core.wire import ErrorType, Status
 from regrow.executors import Executor, Registry, TaskContext, TaskError
 from regrow.hooks import AnswerInstead, ChangedInputs, Hook, TaskCall, TaskEnd, TreeEvent
 from regrow.logs import hidden_values
 
+_LONGEST_TREE_HOOK: Final = 10.0
+"""Seconds; several share the minute that their activity has."""
+
 log = structlog.get_logger("regrow.hooks")
 
 calls_here: ContextVar["Calls"] = ContextVar("regrow_calls")
 """How the executor that is running can call others of its worker."""
+named_here: ContextVar[tuple[Json, Any]] = ContextVar("regrow_named", default=({}, ()))
+"""The inputs of the executor that is running with the names of secrets, and their places."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,12 @@ class Calls:
         """
         calls_here.set(self)
         if said.demo:
-            return _demo(executor, call)
+            return await self._demo(executor, call, patience)
         first = call
         call, instead = await self._before(call, patience)
         if call is not first:
-            said = replace(said, secrets=[p for p in said.secrets if fits(call.inputs, p)])
+            kept = [p for p in said.secrets if is_kept(p, first.inputs, call.inputs)]
+            said = replace(said, secrets=kept)
         clock = time.monotonic()
         try:
             answer = instead or await self._kept(executor, call, said, patience)
@@ -98,9 +105,10 @@ class Calls:
     async def _hook(self, hook: Hook, patience: float, *about: object) -> Any:
         """Call a hook; one that fails is logged, and has said nothing."""
         try:
-            return await self.run(
+            said = await self.run(
                 lambda: hook.function(*about), hook.name, patience, is_async=hook.is_async
             )
+            return ChangedInputs(dict(said.inputs)) if isinstance(said, ChangedInputs) else said
         except Exception as error:  # noqa: BLE001 - no hook may fail a task
             kind = type(error).__name__
             _told(about).exception("hook.failed", hook=hook.name, error=str(error), kind=kind)
@@ -110,7 +118,11 @@ class Calls:
         """Call the hooks of trees."""
         for hook in self.registry.hooks:
             if hook.kind == "on_tree" and hook.is_for(event.moment):
-                await self._hook(hook, patience, event)
+                try:
+                    async with asyncio.timeout(_LONGEST_TREE_HOOK):
+                        await self._hook(hook, patience, event)
+                except TimeoutError:
+                    log.warning("hook.slow", hook=hook.name, seconds=_LONGEST_TREE_HOOK)
 
     # --- kept results
 
@@ -119,7 +131,8 @@ class Calls:
     ) -> Answer:
         if executor.cache is None:
             return await self._executed(executor, call, said, patience)
-        key = cache_key(executor.id, call.inputs, call.context.user_id)
+        given = [call.inputs, list(said.secrets)] if said.secrets else call.inputs
+        key = cache_key(executor.id, cast("Json", given), call.context.user_id)
         if kept := await self._results.find(key):
             metadata = cast("dict[str, Json]", kept["metadata"])
             return Answer(ok=True, result=kept["result"], metadata={**metadata, "cached": True})
@@ -135,6 +148,8 @@ class Calls:
     ) -> Answer:
         inputs, values = revealed(call.inputs, said.secrets)
         context = call.context
+        named_here.set((call.inputs, said.secrets))
+        values = tuple(dict.fromkeys((*hidden_values.get(), *values)))
         if values:
             hidden_values.set(values)
             context = replace(context, beat=_hiding(context, values))
@@ -149,6 +164,21 @@ class Calls:
                 raise
             raise _without(values, as_task_error(error)) from None
 
+    async def _demo(self, executor: Executor, call: TaskCall, patience: float) -> Answer:
+        name = f"the demo of {executor.id}"
+        try:
+            shown = await self.run(
+                lambda: executor.demo_answer(call.inputs, call.context),
+                name,
+                patience,
+                is_async=False,
+            )
+        except Exception as error:  # another attempt would do the same
+            message = f"{name} failed: {type(error).__name__}: {error}"
+            raise TaskError(message, error_type=ErrorType.CONTRACT) from error
+        answer = successful(plain(executor.id, shown))
+        return replace(answer, metadata={**answer.metadata, "demo": True})
+
     async def run(
         self, function: Callable[[], Any], name: str, patience: float, *, is_async: bool
     ) -> Any:
@@ -159,7 +189,7 @@ class Calls:
         if not is_async:
             return await self._threads.call_sync(function).result(patience, name)
         if self._threads.is_here:
-            return await function()
+            return await contained(function)
 
         async def call() -> Any:
             return await function()
@@ -175,19 +205,9 @@ def _told(about: Sequence[object]) -> Any:
     return log.bind(tree=first.tree_id) if isinstance(first, TreeEvent) else log
 
 
-def _demo(executor: Executor, call: TaskCall) -> Answer:
-    try:
-        shown = executor.demo_answer(call.inputs, call.context)
-    except Exception as error:  # another attempt would do the same
-        message = f"the demo of {executor.id} failed: {type(error).__name__}: {error}"
-        raise TaskError(message, error_type=ErrorType.CONTRACT) from error
-    answer = successful(plain(executor.id, shown))
-    return replace(answer, metadata={**answer.metadata, "demo": True})
-
-
 def _hiding(context: TaskContext, values: tuple[str, ...]) -> Callable[..., None]:
     def beat(*details: Json) -> None:
-        context.beat(*cast("list[Json]", hide(list(details), values)))
+        context.beat(*cast("list[Json]", hide(plain("a heartbeat", list(details)), values)))
 
     return beat
 

@@ -44,6 +44,7 @@ _BEATS_PER_TIMEOUT = 3
 _LONGEST_BEAT = 2.0
 _TICK = 0.25
 _PATIENCE = 60.0
+_BRIEF = 2.0
 
 log = structlog.get_logger("regrow.task")
 
@@ -118,7 +119,7 @@ class ExecutorHost:
         @activity.defn(name=TREE_HOOKS)
         async def tree_hooks(events: list[dict[str, Any]]) -> None:
             for event in events:
-                await self._calls.tell(TypeAdapter(TreeEvent).validate_python(event), _PATIENCE)
+                await self._calls.tell(TypeAdapter(TreeEvent).validate_python(event), _BRIEF)
 
         return tree_hooks
 

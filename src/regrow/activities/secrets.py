@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 
 from regrow.activities.catalogue.failures import UNKNOWN_SECRET
 from regrow.core.models import Json
-from regrow.core.secrets import SecretPlace, reveal
+from regrow.core.secrets import SECRETS, SecretPlace, reveal, secret_name
 from regrow.core.wire import ErrorType
 from regrow.executors import TaskError
 from regrow.settings import load_settings
@@ -38,6 +38,8 @@ def revealed(inputs: Json, places: Any) -> tuple[Json, tuple[str, ...]]:
 
 
 def _read(name: str) -> str:
+    if secret_name(f"{SECRETS}.{name}") is None:  # a header that no workflow of ours wrote
+        raise ValueError("that is no name of a secret")
     value = os.environ.get(f"{_VARIABLE}{name}")
     if value is None:
         value = _from_file(name)

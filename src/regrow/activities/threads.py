@@ -141,13 +141,23 @@ class ExecutorThreads:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._has_stopped():
+            pass
         if rest := asyncio.all_tasks(self._loop):
             for task in rest:
                 task.cancel()
             self._loop.run_until_complete(asyncio.wait(rest, timeout=_CLEAN_UP))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+
+    def _has_stopped(self) -> bool:
+        """Run the loop; a `sys.exit()` in a task that an author made only ends that task."""
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as raised:
+            log.warning("executor.exits", error=repr(raised))
+            return False
+        return True
 
     async def _watch_loop(self) -> None:
         warned = False
@@ -194,6 +204,20 @@ class _Interrupter:
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(self._thread), ctypes.py_object(asyncio.CancelledError)
                 )
+
+
+async def contained(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Await authors' code on this very loop; what would end more than itself is its failure."""
+    try:
+        return await call()
+    except BaseException as raised:
+        task = asyncio.current_task()
+        is_cancelled = task is not None and task.cancelling() > 0
+        if isinstance(raised, Exception) or (
+            isinstance(raised, asyncio.CancelledError) and is_cancelled
+        ):
+            raise
+        raise _as_failure(raised) from None
 
 
 def _as_failure(raised: BaseException) -> BaseException:

@@ -19,6 +19,8 @@ from regrow.executors import Executor, Registry
 BATCH = "batch"
 _MISSING = "missing"
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_OWN = ("value_error", "assertion_error")
+"""What a validator of the author's says, who may have looked at other inputs too."""
 
 
 def invalid_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
@@ -66,7 +68,8 @@ def _refused(
     for where, kind, said in executor.input_errors(dict(inputs)):
         place, value = _nearest(dict(inputs), where)
         may_come = anything or (kind == _MISSING and where[:1] and where[0] in brought)
-        if may_come or _has_reference(value) or (not where and brought):
+        unsure = kind in _OWN and (brought or _has_reference(dict(inputs)))
+        if may_come or unsure or _has_reference(value) or (not where and brought):
             continue
         is_key = kind == _MISSING and len(where) == len(place) + 1
         at = (*path, "inputs", *(where if is_key else place))

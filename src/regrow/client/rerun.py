@@ -58,6 +58,8 @@ async def plan(tree: "TreeHandle", changes: Changes) -> RerunPlan:
     if fold.ended is None and not fold.run.is_held:
         raise RerunError(f"'{tree.id}' still runs; cancel it, or wait for its end")
     wanted = _new_tree(fold.run.plan.tree, changes)
+    if fold.run.plan.tree.demo and not wanted.demo:
+        raise RerunError(f"'{tree.id}' was a demo, whose results are none; start the tree itself")
     plan_of_it = resolve(wanted, _description(fold, wanted))
     try:
         planned = plan_rerun(fold.run, plan_of_it, changes.selection)

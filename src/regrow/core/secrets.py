@@ -5,9 +5,11 @@ which the document's author wrote it. Only there does a worker put a value in: t
 arrives in a result, an event or an item of a map is text like any other.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final, TypedDict, cast
+from typing import Any, Final, TypedDict, cast
+from urllib.parse import quote
 
 from regrow.core.models import Json
 
@@ -81,13 +83,18 @@ def reveal(inputs: Json, places: Sequence[SecretPlace], value_of: Callable[[str]
     return inputs
 
 
-def fits(inputs: Json, place: SecretPlace) -> bool:
-    """Tell whether the inputs still hold what a place says."""
+def is_kept(place: SecretPlace, before: Json, after: Json) -> bool:
+    """Tell whether at a place there is still the very text that was there, not one like it."""
     try:
-        reveal(inputs, [place], mark_of)
-    except ValueError:
+        return _at(before, place["at"]) is _at(after, place["at"])
+    except (LookupError, TypeError):
         return False
-    return True
+
+
+def _at(value: Any, at: Sequence[str | int]) -> Any:
+    for key in at:
+        value = value[key]
+    return value
 
 
 def _changed(value: Json, at: Sequence[str | int], change: Callable[[Json], Json]) -> Json:
@@ -113,20 +120,37 @@ def _revealed(text: Json, place: SecretPlace, value_of: Callable[[str], str]) ->
     return text
 
 
-def hide(value: Json, secrets: Sequence[str]) -> Json:
+def hide(value: Any, secrets: Sequence[str]) -> Any:
     """Give a value in which no text holds one of the secrets any more, keys included."""
     wanted = [secret for secret in secrets if len(secret) >= _SHORTEST]
     if not wanted:
         return value
     longest_first = sorted(wanted, key=len, reverse=True)
-    return _hidden(value, re.compile("|".join(map(re.escape, longest_first))))
+    return _hidden(value, re.compile("|".join(map(_in_any_form, longest_first))))
 
 
-def _hidden(value: Json, pattern: re.Pattern[str]) -> Json:
+def _in_any_form(secret: str) -> str:
+    return "".join(map(_any_form, secret))
+
+
+def _any_form(char: str) -> str:
+    """Match a character as it is, in a URL, and as JSON or Python write it between quotes."""
+    if char.isascii() and char.isalnum():
+        return char
+    url = quote(char, safe="", errors="replace")
+    forms = {char, url, url.lower(), json.dumps(char)[1:-1], repr(char)[1:-1], f"\\{char}"}
+    forms |= {"+"} if char == " " else set()
+    return f"(?:{'|'.join(map(re.escape, sorted(forms, key=len, reverse=True)))})"
+
+
+def _hidden(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, str):
         return pattern.sub(HIDDEN, value)
     if isinstance(value, dict):
-        return {pattern.sub(HIDDEN, key): _hidden(item, pattern) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_hidden(item, pattern) for item in value]
-    return value
+        items = cast("dict[Any, Any]", value).items()
+        return {_hidden(key, pattern): _hidden(item, pattern) for key, item in items}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_hidden(item, pattern) for item in cast("list[Any]", value)]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return pattern.sub(HIDDEN, repr(value))  # whatever else: JSON couldn't hold it either

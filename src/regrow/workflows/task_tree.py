@@ -374,7 +374,8 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
 def _about(run: TreeRun) -> dict[str, Any]:
     """Say what hooks are told of the tree with every event."""
     head = run.plan.tree
-    return {"tree_id": run.tree_id, "name": head.name, "user_id": head.user_id}
+    demo = {"demo": True} if head.demo else {}
+    return {"tree_id": run.tree_id, "name": head.name, "user_id": head.user_id, **demo}
 
 
 def _restore(run: TreeRun, snapshot: dict[str, Any]) -> None:

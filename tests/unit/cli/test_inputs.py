@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, ValidationInfo, field_validator, model_validator
 
 from regrow import executor_register, load
 from regrow.activities.catalogue import make_registry
@@ -112,6 +112,31 @@ def test_inputs_that_would_be_ignored_are_told_apart() -> None:
     [problem] = unknown_inputs(tree, REGISTRY)
     assert path_text(problem.path) == "tasks[0].inputs.sise"
     assert list(invalid_inputs(tree, REGISTRY)) == []
+
+
+class Span(BaseModel):
+    start: int
+    end: int
+
+    @field_validator("end")
+    @classmethod
+    def _later(cls, end: int, info: ValidationInfo) -> int:
+        if end < info.data["start"]:  # which isn't there if it was wrong itself
+            raise ValueError("ends before it starts")
+        return end
+
+
+@executor_register()
+async def spans(inputs: Span) -> None: ...
+
+
+def test_a_validator_that_cannot_bear_a_reference_says_nothing() -> None:
+    REGISTRY.add(spans)
+    task = {"id": "a", "executor": "spans", "inputs": {"start": "${{ inputs.n }}", "end": 3}}
+    late = {"id": "a", "executor": "spans", "inputs": {"start": 5, "end": 3}}
+
+    assert found(task, inputs={"n": 1}) == []
+    assert found(late) == ["tasks[1].inputs.end"]
 
 
 def batch(**inputs: Any) -> list[str]:

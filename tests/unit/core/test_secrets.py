@@ -9,9 +9,10 @@ from regrow.core.loading import load
 from regrow.core.problems import InvalidTree
 from regrow.core.record import Start
 from regrow.core.secrets import (
+    Sealed,
     SecretPlace,
-    fits,
     hide,
+    is_kept,
     mark_of,
     reveal,
     secret_name,
@@ -105,19 +106,51 @@ def test_places_that_do_not_belong_to_the_inputs_are_refused(
 ) -> None:
     place: SecretPlace = {"at": at, "marks": marks}
 
-    assert not fits(inputs, place)
     with pytest.raises(ValueError, match=found):
         reveal(inputs, [place], VALUES.__getitem__)
 
 
-def test_places_that_belong_to_the_inputs_fit() -> None:
-    assert fits({"a": mark_of("KEY")}, {"at": ["a"], "marks": [(0, "KEY")]})
+def test_a_place_is_kept_only_where_the_very_text_still_stands() -> None:
+    mine, other = Sealed.of(mark_of("KEY"), [(0, "KEY")]), "".join(["", mark_of("KEY")])
+    place: SecretPlace = {"at": ["a", 1], "marks": [(0, "KEY")]}
+    before: Any = {"a": ["x", mine, other]}
+
+    assert is_kept(place, before, {"a": ["y", mine]})
+    assert not is_kept(place, before, {"a": [mine, other]})
+    assert not is_kept(place, before, {"a": ["x"]})
+    assert not is_kept(place, before, {"a": None})
 
 
 def test_hiding_leaves_no_text_with_a_secret() -> None:
     value: Any = {"a 12345678": ["x12345678y", 1, None, {"b": "1234"}]}
 
     assert hide(value, ["12345678"]) == {"a ***": ["x***y", 1, None, {"b": "1234"}]}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'a"b/c d\n=',
+        "a%22b%2Fc%20d%0A%3D",
+        "a%22b/c+d%0a=",
+        'a\\"b/c d\\n=',
+    ],
+)
+def test_a_secret_is_hidden_as_urls_json_and_python_write_it(written: str) -> None:
+    assert hide(f"<{written}>", ['a"b/c d\n=']) == "<***>"
+
+
+def test_whatever_holds_a_secret_is_looked_through() -> None:
+    error = RuntimeError("12345678")
+    value = {1: ("12345678", {"12345678"}), "e": error, "n": 1.5, "no": None, "b": True}
+
+    assert hide(value, ["12345678"]) == {
+        1: ["***", ["***"]],
+        "e": "RuntimeError('***')",
+        "n": 1.5,
+        "no": None,
+        "b": True,
+    }
 
 
 def test_the_longer_secret_is_hidden_first_and_short_ones_are_not_looked_for() -> None:

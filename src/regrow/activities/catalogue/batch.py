@@ -9,13 +9,14 @@ failed, the next attempt does only the rest.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from regrow.activities.calling import Calls, Said, as_task_error, calls_here, plain
+from regrow.activities.calling import Calls, Said, as_task_error, calls_here, named_here, plain
 from regrow.core.limits import MAX_ITEMS, MIB
 from regrow.core.mapping import tolerated
 from regrow.core.models import Json, Tolerance
@@ -120,6 +121,8 @@ async def batch(inputs: Batch, context: TaskContext) -> BatchResult:
     calls = calls_here.get()
     executor = _known(calls, inputs.executor)
     items = _Items(inputs, context)
+    named, items.secrets = named_here.get()
+    items.named = {"inputs": {}, **cast("dict[str, Any]", named)}
     if context.heartbeat_details:
         items.restore(context.heartbeat_details[-1])
     await _call_all(items, partial(_call_one, calls, executor, items))
@@ -148,11 +151,13 @@ class _Items:
     """What the heartbeat carries, as far as it fits."""
     size: int = 0
     last_beat: float = 0.0
+    named: dict[str, Any] = field(default_factory=dict[str, Any])
+    secrets: Any = ()
 
     def restore(self, kept: Json) -> None:
         """Take over what an earlier attempt has done."""
         for index, result in cast("list[tuple[int, Json]]", kept):
-            self.completed(index, result)
+            self._keep(index, result)
 
     @property
     def left(self) -> list[int]:
@@ -160,11 +165,22 @@ class _Items:
         return [index for index in range(len(self.inputs.items)) if index not in self.done]
 
     def completed(self, index: int, result: Json) -> None:
+        self._keep(index, result)
+        self._beat()
+
+    def _keep(self, index: int, result: Json) -> None:
         self.done[index] = result
         self.size += json_size(result)
         if self.size <= _MOST_KEPT:
             self.kept.append([index, result])
-        self._beat()
+
+    async def keep_beating(self) -> None:
+        """Say what is done also while nothing more ends."""
+        said = 0
+        while True:
+            await asyncio.sleep(_BEAT_EVERY)
+            if said != (said := len(self.done) + len(self.failed)):
+                self._beat(now=True)
 
     def went_wrong(self, index: int, error: TaskError) -> None:
         self.failed[index] = error
@@ -224,20 +240,46 @@ async def _call_all(items: _Items, call: Callable[[int], Awaitable[None]]) -> No
         for index in left:
             await call(index)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(items.inputs.max_in_flight, len(items.inputs.items))):
-            group.create_task(work())
+    beating = asyncio.create_task(items.keep_beating())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(items.inputs.max_in_flight, len(items.inputs.items))):
+                group.create_task(work())
+    finally:
+        beating.cancel()
 
 
 async def _call_one(calls: Calls, executor: Executor, items: _Items, index: int) -> None:
-    inputs = {**items.inputs.inputs, **items.inputs.items[index]}
-    call = TaskCall(executor.id, cast("Json", inputs), _context_of(items.context, index))
+    call = TaskCall(executor.id, _inputs_of(items, index), _context_of(items.context, index))
+    said = Said(secrets=_secrets_of(items, index))
     try:
-        answer = await calls.answer(executor, call, Said(), _PATIENCE)
+        answer = await calls.answer(executor, call, said, _PATIENCE)
     except Exception as error:  # noqa: BLE001 - an author's code may raise anything
         items.went_wrong(index, as_task_error(error))
     else:
         items.completed(index, answer.result)
+
+
+def _inputs_of(items: _Items, index: int) -> Json:
+    """Give an item's own inputs, with the names of secrets: their values come with the call."""
+    return deepcopy(cast("Json", {**items.named["inputs"], **items.named["items"][index]}))
+
+
+def _secrets_of(items: _Items, index: int) -> list[Any]:
+    own = items.named["items"][index]
+    return [
+        {**place, "at": rest}
+        for place in items.secrets
+        for rest in [_rest(place["at"], own, index)]
+        if rest
+    ]
+
+
+def _rest(at: list[Any], own: dict[str, Json], index: int) -> list[Any]:
+    """Say where in the inputs of an item is what stands there in those of the batch."""
+    if at[0] == "items":
+        return at[2:] if at[1] == index else []
+    return at[1:] if at[0] == "inputs" and at[1] not in own else []
 
 
 def _context_of(context: TaskContext, index: int) -> TaskContext:
