@@ -79,6 +79,7 @@ _CODES: Final = {
     "invalid_input": "An executor would refuse the input.",
     "key": "A key that is no text.",
     "missing": "A field that must be there.",
+    "missing_extra": "A library of the executor isn't installed here; a warning.",
     "not_json": "A value that JSON doesn't have, such as a date without quotes.",
     "not_upstream": "A reference to a task that is not upstream.",
     "number": "Infinity, or not a number.",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from regrow.activities.catalogue import make_registry
 from regrow.activities.describe import describe
 from regrow.cli.exits import say, show_problems
-from regrow.cli.inputs import invalid_inputs, unknown_inputs
+from regrow.cli.inputs import invalid_inputs, lacking, unknown_inputs
 from regrow.client import Document
 from regrow.core.models import Json, TaskTree
 from regrow.core.problems import InvalidTree, Problem, refuse_if, suggestion
@@ -17,7 +17,7 @@ from regrow.settings import load_settings
 
 def check_with_executors(document: Document, tree: TaskTree, registry: Registry) -> bool:
     """Print what the executors say against the tree; tells whether it could run."""
-    warnings = list(unknown_inputs(tree, registry))
+    warnings = [*unknown_inputs(tree, registry), *lacking(tree, registry)]
     for problem in document.place(warnings):
         say(f"{document.name}:{problem.line}:{problem.column}: warning: {problem}")
     try:

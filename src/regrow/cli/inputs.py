@@ -44,6 +44,14 @@ def unknown_inputs(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
                 yield Problem("unknown_input", (*path, "inputs", key), message)
 
 
+def lacking(tree: TaskTree, registry: Registry) -> Iterator[Problem]:
+    """Give the executors that this machine lacks a library for."""
+    for _, executor, path in _hosted(tree, registry, ()):
+        if needs := " ".join(f"'{need}'" for need in executor.missing):
+            message = f"'{executor.id}' can't run here: pip install {needs}"
+            yield Problem("missing_extra", (*path, "executor"), message)
+
+
 def _hosted(
     tree: TaskTree, registry: Registry, around: Path
 ) -> Iterator[tuple[Task, Executor, Path]]:

@@ -1,5 +1,6 @@
 """What is surely wrong with a task's inputs is said before it runs; what may still come isn't."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ValidationInfo, field_validator, model_validator
 
 from regrow import executor_register, load
 from regrow.activities.catalogue import make_registry
-from regrow.cli.inputs import invalid_inputs, unknown_inputs
+from regrow.cli.inputs import invalid_inputs, lacking, unknown_inputs
 from regrow.core.problems import path_text
 from regrow.executors import Registry
 
@@ -162,3 +163,12 @@ def test_waits_that_would_fail_are_found() -> None:
     assert found({"id": "a", "executor": "sleep", "inputs": {"seconds": 5}}) == ["tasks[1].inputs"]
     assert found({"id": "a", "executor": "sleep", "inputs": {"duration": "5s"}}) == []
     assert found({"id": "a", "executor": "wait_for_event"}) == ["tasks[1].inputs"]
+
+
+def test_an_executor_without_its_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)  # as if it weren't there
+    tree = load({"tasks": [{"id": "a", "executor": "http_request", "inputs": {"url": "x"}}]})
+
+    [problem] = lacking(tree, make_registry())
+    assert path_text(problem.path) == "tasks[0].executor"
+    assert problem.message == "'http_request' can't run here: pip install 'regrow[http]'"

@@ -89,6 +89,10 @@ def _went(task: TaskResult) -> Iterator[str]:
         yield one_line(task.error)
     elif task.because and not hand:
         yield because_text(task.because)
+    if task.metadata.get("cached") is True:
+        yield "a kept result"
+    if by := task.metadata.get("answered_by"):
+        yield f"answered by the hook {one_line(str(by))}"
 
 
 def _undone(end: Compensation) -> str:

@@ -13,7 +13,7 @@ from regrow.core.waits import Wait
 from regrow.core.wire import Status
 
 UNSOUND: Final = (Status.FAILED, Status.CANCELLED)
-_TOLD: Final = ("items", "completed", "failed")
+_TOLD: Final = ("items", "completed", "failed", "cached", "answered_by")
 """Of a task's metadata, which may be large."""
 
 
