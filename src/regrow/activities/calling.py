@@ -7,6 +7,7 @@ The host calls executors for tasks; `batch` calls them for its items; both go th
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -20,7 +21,7 @@ from regrow.activities.secrets import revealed
 from regrow.activities.threads import ExecutorThreads, contained
 from regrow.core.models import Json
 from regrow.core.outcome import Answer, read_answer
-from regrow.core.secrets import hide, is_kept
+from regrow.core.secrets import hide, is_kept, sealed
 from regrow.core.wire import ErrorType, Status
 from regrow.executors import Executor, Registry, TaskContext, TaskError
 from regrow.hooks import AnswerInstead, ChangedInputs, Hook, TaskCall, TaskEnd, TreeEvent
@@ -64,8 +65,8 @@ class Calls:
         calls_here.set(self)
         if said.demo:
             return await self._demo(executor, call, patience)
-        first = call
-        call, instead = await self._before(call, patience)
+        first = _sealed(call, said)
+        call, instead = await self._before(first, patience)
         if call is not first:
             kept = [p for p in said.secrets if is_kept(p, first.inputs, call.inputs)]
             said = replace(said, secrets=kept)
@@ -195,6 +196,15 @@ class Calls:
             return await function()
 
         return await self._threads.call_async(call, name).result(patience, name)
+
+
+def _sealed(call: TaskCall, said: Said) -> TaskCall:
+    """Mark the texts in which the author named secrets, so that no hook can put others there."""
+    if not said.secrets:
+        return call
+    with suppress(ValueError):  # which is told where the values are put in
+        return replace(call, inputs=sealed(call.inputs, said.secrets))
+    return call
 
 
 def _told(about: Sequence[object]) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from regrow.core import limits
 
@@ -89,9 +89,25 @@ def path_text(path: Path) -> str:
     return text
 
 
+_OTHER_WORDS: Final = {
+    "condition": "when",
+    "depends_on": "dependencies",
+    "foreach": "for_each",
+    "if": "when",
+    "max_retries": "retry",
+    "needs": "dependencies",
+    "retries": "retry",
+    "timeout": "start_to_close_timeout",
+}
+"""What other systems call it."""
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant: `; did you mean 'retry'?`, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=_SUGGESTION_CUTOFF)
+    names = list(known)
+    close = get_close_matches(name, names, n=1, cutoff=_SUGGESTION_CUTOFF)
+    if not close and _OTHER_WORDS.get(name) in names:
+        close = [_OTHER_WORDS[name]]
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

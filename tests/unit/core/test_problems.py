@@ -65,6 +65,14 @@ def test_suggestion_is_the_closest_name_or_nothing() -> None:
     assert not suggestion("colour", ["name", "retry"])
 
 
+def test_a_word_of_other_systems_is_understood_where_ours_is_known() -> None:
+    fields = ["start_to_close_timeout", "dependencies", "when"]
+
+    assert suggestion("timeout", fields) == "; did you mean 'start_to_close_timeout'?"
+    assert suggestion("needs", fields) == "; did you mean 'dependencies'?"
+    assert not suggestion("timeout", ["when"])
+
+
 def test_many_names_are_suggested_only_so_often() -> None:
     suggest = Suggester(["name", "retry"])
 

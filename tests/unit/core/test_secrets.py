@@ -15,6 +15,7 @@ from regrow.core.secrets import (
     is_kept,
     mark_of,
     reveal,
+    sealed,
     secret_name,
     secret_places,
 )
@@ -111,12 +112,14 @@ def test_places_that_do_not_belong_to_the_inputs_are_refused(
 
 
 def test_a_place_is_kept_only_where_the_very_text_still_stands() -> None:
-    mine, other = Sealed.of(mark_of("KEY"), [(0, "KEY")]), "".join(["", mark_of("KEY")])
+    text = mark_of("KEY")
     place: SecretPlace = {"at": ["a", 1], "marks": [(0, "KEY")]}
-    before: Any = {"a": ["x", mine, other]}
+    before: Any = sealed({"a": [text, text, text]}, [place])
+    mine = before["a"][1]
 
+    assert isinstance(mine, Sealed)
     assert is_kept(place, before, {"a": ["y", mine]})
-    assert not is_kept(place, before, {"a": [mine, other]})
+    assert not is_kept(place, before, {"a": [mine, text]})
     assert not is_kept(place, before, {"a": ["x"]})
     assert not is_kept(place, before, {"a": None})
 
