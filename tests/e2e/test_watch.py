@@ -217,7 +217,7 @@ def test_picture_has_attempts_progress_and_the_tasks_of_sub_trees(shell: Trees) 
     assert re.search(r"\n    ◐ raw \[load\] .*  ░{12} [1-4] of 60 · rows", picture)
     last = picture[picture.rindex("✘ nightly failed") :]
     assert re.search(r"\n  ✘ features \[tree\].*\n    ✔ raw .*\n    ✘ clean .*  it broke\n", last)
-    assert last.endswith("\n  features: features/clean: it broke (tree_failed)\n")
+    assert last.endswith(f"\n  features: features/clean: it broke (tree_failed)\n{MORE}\n")
 
 
 def test_picture_is_colourful_unless_told_otherwise(shell: Trees) -> None:
@@ -227,7 +227,7 @@ def test_picture_is_colourful_unless_told_otherwise(shell: Trees) -> None:
     assert not COLOURS.search(plain)
     for printed in (colourful, plain):
         assert "\n  ✘ b [fail]" in CODES.sub("", printed)
-        assert CODES.sub("", printed).endswith("\n  b: it broke (execution_error)\n")
+        assert CODES.sub("", printed).endswith(f"\n  b: it broke (execution_error)\n{MORE}\n")
 
 
 def test_terminal_that_cannot_be_drawn_on_gets_lines(shell: Trees) -> None:
@@ -275,6 +275,7 @@ def test_estimate_is_that_of_earlier_runs(served: Trees) -> None:
     assert "left" not in picture[picture.rindex("✔ steady completed") :]
 
 
+MORE = "to ask more, run it with --keep or --db FILE"
 COLOURS = re.compile(r"\x1b\[[0-9;]*[349][0-7][0-9;]*m")
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 

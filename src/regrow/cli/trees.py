@@ -108,7 +108,7 @@ def run(
             stays = keep or not here.is_embedded
             code = await _followed(document, handle, output, timeout, stays=stays)
             if code is ExitCode.FAILED and not stays and db is None:
-                say("its server stops now; with --keep or --db FILE it can be asked more")
+                say("to ask more, run it with --keep or --db FILE")
             if code is ExitCode.STILL_RUNNING and here.is_embedded:
                 say("it stops now, with its server; with --db and -w a later run goes on")
             if keep and here.is_embedded:
