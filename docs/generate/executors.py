@@ -9,7 +9,7 @@ from docs.generate.markdown import code, fenced, joined, prose, table
 from docs.generate.schemas import fields
 from pydantic_core import to_jsonable_python
 
-from regrow.activities.catalogue import BUILT_IN
+from regrow.activities.catalogue import built_in
 from regrow.core.schema import tree_schema
 from regrow.core.wire import (
     AGGREGATE_RESULTS,
@@ -20,7 +20,7 @@ from regrow.core.wire import (
     TREE,
     WAIT_FOR_EVENT,
 )
-from regrow.executors import ALIAS, Executor, Registry, TaskContext
+from regrow.executors import ALIAS, Executor, TaskContext
 
 _INTRO: Final = """
 # Built-in executors
@@ -68,20 +68,14 @@ _ABOUT: Final = {
 
 def built_in_pages() -> dict[str, str]:
     """Give the pages, by file name."""
-    hosted = [executor for executor in _registry() if ALIAS not in executor.tags]
-    aliases = [executor for executor in _registry() if ALIAS in executor.tags]
+    hosted = [executor for executor in built_in() if ALIAS not in executor.tags]
+    aliases = [executor for executor in built_in() if ALIAS in executor.tags]
     return {
         "index.md": _index(hosted),
         "workflow.md": _workflow_page(),
         "aipartnerupflow.md": joined(_ALIASES, table(("id", "what it is"), map(_row, aliases))),
         **{f"{executor.id}.md": _page(executor) for executor in hosted},
     }
-
-
-def _registry() -> Registry:
-    registry = Registry()
-    registry.add_built_in(BUILT_IN)
-    return registry
 
 
 def _index(hosted: Sequence[Executor]) -> str:

@@ -18,12 +18,11 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer
 
-from regrow.activities.catalogue import BUILT_IN
+from regrow.activities.catalogue import built_in
 from regrow.client.tree_client import TreeClient
 from regrow.core.script import Trace, approves, fails, hangs, rejects, returns, sends
 from regrow.core.simulate import simulate
 from regrow.embedded import EmbeddedServerError, embedded_server
-from regrow.executors import Registry
 from regrow.plugin import RegrowPlugin
 from regrow.settings import Settings, load_settings
 from regrow.worker import running_worker
@@ -75,8 +74,7 @@ async def worker_env(
     """Run a worker on a server that is already there, by default on a task queue of its own."""
     queue = task_queue or f"test-{uuid4().hex[:8]}"
     chosen: Settings = load_settings(task_queue=queue, **settings)
-    registry = Registry()
-    registry.add_built_in(BUILT_IN)
+    registry = built_in()
     registry.add(*executors)
     registry.check()
     async with running_worker(client, registry, chosen):

@@ -324,3 +324,14 @@ def test_built_in_executors_are_checked_without_being_named(shell: Shell) -> Non
         )
         assert "'http_request' doesn't know the input 'uri'" in done.stderr
         assert "tasks[0].inputs.url: 'http_request' would refuse it: field required" in done.stderr
+
+
+def test_starting_a_tree_needs_no_executors_of_the_worker(shell: Shell) -> None:
+    (shell.directory / "t.yaml").write_text("tasks: [{id: mine}]\n")
+    shell.env["REGROW_EXECUTORS"] = "no.such.module"  # as in an environment made for the worker
+
+    started = shell.run("start", "t.yaml", "--address", "localhost:1")
+    validated = shell.run("validate", "t.yaml")
+
+    assert "no Temporal server answers at localhost:1" in started.stderr
+    assert "no.such.module: ModuleNotFoundError" in validated.stderr

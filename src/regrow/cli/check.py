@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from regrow.activities.catalogue import make_registry
+from regrow.activities.catalogue import built_in
 from regrow.activities.describe import describe
 from regrow.cli.exits import say, show_problems
 from regrow.cli.inputs import invalid_inputs, lacking, unknown_inputs
@@ -12,7 +12,6 @@ from regrow.core.models import Json, TaskTree
 from regrow.core.problems import InvalidTree, Problem, refuse_if, suggestion
 from regrow.core.resolve import executor_ids, resolve
 from regrow.executors import Registry
-from regrow.settings import load_settings
 
 
 def check_with_executors(document: Document, tree: TaskTree, registry: Registry) -> bool:
@@ -34,7 +33,7 @@ def check_built_in(document: Document, tree: TaskTree) -> bool:
 
     An executor that is nearly called like a built-in one may be somebody's own.
     """
-    registry = make_registry(load_settings().executors)
+    registry = built_in()
     described = describe(registry, executor_ids(tree))
     for name, about in described.unknown.items():
         if about.near_miss:

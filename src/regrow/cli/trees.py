@@ -31,6 +31,7 @@ from regrow.core.resolve import executor_ids
 from regrow.core.result import TreeResult
 from regrow.executors import Registry
 from regrow.logs import configure_logs
+from regrow.settings import load_settings
 from regrow.worker import stop_signals
 
 _LIST_HEADER = ("ID", "NAME", "STATUS", "STARTED", "ENDED", "TASKS")
@@ -45,7 +46,7 @@ def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
     """Check a tree without running it; every problem is printed with its place.
 
     What built-in executors would refuse is found, too; with --executors also what yours would, and
-    whether all of them exist.
+    whether all of them exist. REGROW_EXECUTORS names yours as well.
 
     Example: regrow validate tree.yaml --executors executors.py
     """
@@ -62,8 +63,8 @@ def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
 
 
 def _is_fine(document: Document, tree: TaskTree, executors: Sequence[str] | None) -> bool:
-    if executors:
-        return check_with_executors(document, tree, make_registry(tuple(executors)))
+    if sources := (*load_settings().executors, *(executors or ())):
+        return check_with_executors(document, tree, make_registry(tuple(dict.fromkeys(sources))))
     return check_built_in(document, tree)
 
 

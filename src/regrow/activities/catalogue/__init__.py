@@ -29,13 +29,19 @@ _NAMES: Final = (
 BUILT_IN: Final = tuple(f"{__name__}.{name}" for name in _NAMES)
 
 
+def built_in() -> Registry:
+    """Give the built-in executors alone."""
+    registry = Registry()
+    registry.add_built_in(BUILT_IN)
+    return registry
+
+
 def make_registry(sources: tuple[str, ...] = ()) -> Registry:
     """Give the built-in executors and those found in modules, packages, files and entry points.
 
     Raises `ExecutorErrors` with every problem.
     """
-    registry = Registry()
-    registry.add_built_in(BUILT_IN)
+    registry = built_in()
     registry.discover(sources)
     registry.check()
     return registry
