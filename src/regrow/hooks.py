@@ -12,13 +12,12 @@ One that fails is named in the log, and changes nothing.
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Final, TypeVar
 
 from regrow.context import TaskContext
 from regrow.core.models import Json
-from regrow.core.wire import Status
+from regrow.core.wire import Status, TreeMoment
 
 __all__ = [
     "AnswerInstead",
@@ -43,18 +42,6 @@ _TAKES: Final = {
 }
 
 Target = TypeVar("Target", bound=Callable[..., Any])
-
-
-class TreeMoment(StrEnum):
-    """When a hook of trees is called."""
-
-    CREATED = "created"
-    """The workflow has begun; its executors are known."""
-    STARTED = "started"
-    """Its first tasks are about to start."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True)

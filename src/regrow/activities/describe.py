@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from regrow.core.resolve import Description, Unknown
+from regrow.core.wire import TreeMoment
 from regrow.executors import ALIAS, Registry
-from regrow.hooks import TreeMoment
 
 _NEAR_MISS: Final = 0.85
 _SUGGESTION: Final = 0.6

@@ -82,6 +82,18 @@ class Status(StrEnum):
         return self not in (Status.PENDING, Status.IN_PROGRESS)
 
 
+class TreeMoment(StrEnum):
+    """When a hook of trees is called."""
+
+    CREATED = "created"
+    """The workflow has begun; its executors are known."""
+    STARTED = "started"
+    """Its first tasks are about to start."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class ErrorType(StrEnum):
     """The error types that Regrow itself gives; executors add their own."""
 

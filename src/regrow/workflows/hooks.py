@@ -14,13 +14,11 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 from regrow.core.models import Json
-from regrow.core.wire import TREE_HOOKS
+from regrow.core.wire import TREE_HOOKS, TreeMoment
 
 _ATTEMPT: Final = timedelta(minutes=1)
 _IN_ALL: Final = timedelta(minutes=5)
 _RETRY: Final = RetryPolicy(maximum_attempts=3)
-CREATED: Final = "created"
-STARTED: Final = "started"
 
 
 class Telling:
@@ -40,15 +38,15 @@ class Telling:
 
     def begin(self) -> None:
         """Tell that the tree was created and starts."""
-        self._tell(CREATED, STARTED)
+        self._tell(TreeMoment.CREATED, TreeMoment.STARTED)
 
-    async def end(self, moment: str, **more: Json) -> None:
+    async def end(self, moment: TreeMoment, **more: Json) -> None:
         """Tell how the tree ends, after what was told before; a cancel changes nothing any more."""
         await self._heard()
         self._tell(moment, **more)
         await self._heard()
 
-    def _tell(self, *moments: str, **more: Json) -> None:
+    def _tell(self, *moments: TreeMoment, **more: Json) -> None:
         wanted = [moment for moment in moments if moment in self._wanted]
         if not wanted:
             return

@@ -39,6 +39,7 @@ from regrow.core.wire import (
     WORKFLOW_TYPE,
     ErrorType,
     Status,
+    TreeMoment,
 )
 from regrow.workflows.attributes import Listing
 from regrow.workflows.hooks import Telling
@@ -143,6 +144,11 @@ class TaskTreeWorkflow(Updates):
     def _running(self) -> Running:
         assert self._work is not None  # noqa: S101 - set by _prepare
         return self._work
+
+    @property
+    def _hooks(self) -> Telling:
+        assert self._telling is not None  # noqa: S101 - set by _prepare
+        return self._telling
 
     async def _prepare(self) -> None:
         """Learn what the executors are, once for all continuations, and pick up what was done."""
@@ -295,7 +301,7 @@ class TaskTreeWorkflow(Updates):
             return False  # a fresh run could not end as cancelled
         if not self._rollover.holds(events, size, suggested, workflow.now()):
             return False
-        if self._tree_run.in_flight or (self._telling and self._telling.is_open):
+        if self._tree_run.in_flight or self._hooks.is_open:
             return True
         self._continue_as_new()
         self._rollover.postpone(events, size)
@@ -342,9 +348,9 @@ class TaskTreeWorkflow(Updates):
 
     async def _end(self) -> Any:
         result = tree_result(self._tree_run)
-        if self._telling is not None:
-            error = failure_message(result) if result["status"] == Status.FAILED.value else None
-            await self._telling.end(result["status"], counts=result["counts"], error=error)
+        error = failure_message(result) if result["status"] == Status.FAILED.value else None
+        moment = TreeMoment(result["status"])
+        await self._hooks.end(moment, counts=result["counts"], error=error)
         if result["status"] == Status.FAILED.value:
             message = failure_message(result)
             raise ApplicationError(
