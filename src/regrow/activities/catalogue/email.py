@@ -10,11 +10,9 @@ import asyncio
 import base64
 import binascii
 import ipaddress
-import os
 import re
-import socket
 import ssl
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -40,6 +38,8 @@ from regrow.activities.catalogue.failures import (
     AUTHENTICATION_ERROR,
     CONNECTION_ERROR,
     TLS_ERROR,
+    causes_of,
+    system_reason,
 )
 from regrow.core.durations import Duration
 from regrow.core.limits import MIB
@@ -419,11 +419,11 @@ def _failure(error: Exception, server: _Server) -> TaskError:
             return _nobody_accepted(error, server)
         case aiosmtplib.SMTPResponseException():
             return _refusal(error, server)
-        case _ if any(isinstance(each, ssl.SSLError) for each in _causes(error)):
-            reason = _tls_reason(list(_causes(error)))
+        case _ if any(isinstance(each, ssl.SSLError) for each in causes_of(error)):
+            reason = _tls_reason(list(causes_of(error)))
             return TaskError(f"{server.place}: {reason}", error_type=TLS_ERROR)
         case OSError():  # also the library's own for connections
-            reason = _reason(list(_causes(error)))
+            reason = system_reason(list(causes_of(error))) or str(error)[:_EXCERPT]
             message = f"no connection to {server.place}, or it broke: {reason}"
             return TaskError(message, error_type=CONNECTION_ERROR, retryable=True)
         case _ if "STARTTLS" in str(error):
@@ -464,27 +464,11 @@ def _refusal(error: "aiosmtplib.SMTPResponseException", server: _Server) -> Task
     )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _tls_reason(causes: Sequence[BaseException]) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the certificate isn't valid: {cause.verify_message}"
     return "the TLS handshake failed"
-
-
-def _reason(causes: Sequence[BaseException]) -> str:
-    """Give the operating system's words, else the library's."""
-    for cause in reversed(causes):
-        if isinstance(cause, socket.gaierror):
-            return cause.strerror or "the name cannot be looked up"
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-    return str(causes[0])[:_EXCERPT]
 
 
 def _said(text: str, server: _Server) -> str:

@@ -8,9 +8,7 @@ there. No error and no log shows what was asked or answered.
 """
 
 import asyncio
-import os
 import re
-import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -36,6 +34,8 @@ from regrow.activities.catalogue.failures import (
     CONNECTION_ERROR,
     NOT_FOUND,
     TLS_ERROR,
+    causes_of,
+    system_reason,
 )
 from regrow.activities.network import checked_addresses
 from regrow.core.durations import Duration
@@ -521,7 +521,7 @@ def _failure(error: Exception, inputs: LlmChat, model: "Model") -> TaskError:
 
     match error:
         case ai.ModelConnectionError() | httpx2.HTTPError() | OpenAIError():
-            return _broken(list(_causes(error)), inputs)
+            return _broken(list(causes_of(error)), inputs)
         case ai.ModelAPIError():
             return _api_failure(error, inputs, model)
         case ai.UserError():
@@ -546,7 +546,8 @@ def _broken(causes: Sequence[BaseException], inputs: LlmChat) -> TaskError:
         if isinstance(cause, ssl.SSLError):
             message = f"{_place(inputs)}: the TLS handshake failed"
             return TaskError(message, error_type=TLS_ERROR)
-    message = f"{_place(inputs)}: no connection, or it broke ({_reason(causes)})"
+    reason = system_reason(causes) or type(causes[-1]).__name__
+    message = f"{_place(inputs)}: no connection, or it broke ({reason})"
     return TaskError(message, error_type=CONNECTION_ERROR, retryable=True)
 
 
@@ -585,22 +586,6 @@ def _message_of(body: object) -> str:
         return ""
     words = cast("dict[str, object]", body)
     return str(words.get("message") or "") or _message_of(words.get("error"))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _reason(causes: Sequence[BaseException]) -> str:
-    """Name the innermost cause: the operating system's words, else a class."""
-    for cause in reversed(causes):
-        if isinstance(cause, socket.gaierror):
-            return cause.strerror or "the name cannot be looked up"
-        if isinstance(cause, OSError) and cause.errno:
-            return os.strerror(cause.errno)
-    return type(causes[-1]).__name__
 
 
 def _filtered(inputs: LlmChat) -> TaskError:
