@@ -2,18 +2,20 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 COMMAND: Final = (sys.executable, "-m", "regrow")
 PATIENCE: Final = 90
+PORTS: Final = (10_000, 20_000)
 
 EXECUTORS: Final = '''
 import asyncio
@@ -107,9 +109,18 @@ def wait_until(condition: Any, *, seconds: float = 30) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port below those that the system hands out, to servers' own parts for instance."""
+    while True:
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def until_serving(process: subprocess.Popen[str], port: int) -> None:
+    """Wait for a server; one that could not start has said why."""
+    wait_until(lambda: process.poll() is not None or answers(port), seconds=PATIENCE)
+    assert process.poll() is None, process.communicate()[1]
 
 
 def answers(port: int) -> bool:

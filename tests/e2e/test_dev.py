@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.command import Shell, answers, free_port, interrupt, wait_until
+from tests.e2e.command import Shell, answers, free_port, interrupt, until_serving, wait_until
 
 from regrow.embedded import temporal_binary
 
@@ -31,7 +31,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
     shell = Dev(tmp_path)
     port, ui_port = str(shell.port), str(free_port())
     with shell.running("dev", "--db", "state.db", "--port", port, "--ui-port", ui_port) as process:
-        wait_until(lambda: answers(shell.port))
+        until_serving(process, shell.port)
         yield shell
         interrupt(process)
         assert process.returncode == 0
@@ -91,14 +91,14 @@ def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     ]
     tree = shell.write("tree.json", {"name": "killed", "tasks": tasks})
     with shell.running(*serve) as first:
-        wait_until(lambda: answers(shell.port))
+        until_serving(first, shell.port)
         with start_worker(shell):
             wait_until(lambda: shell.run("start", tree, "-w", "killed").returncode == 0)
             wait_until(lambda: sum(line.startswith("done") for line in shell.log()) >= 5)
             first.kill()
             wait_until(lambda: not answers(shell.port))
-            with shell.running(*serve):
-                wait_until(lambda: answers(shell.port))
+            with shell.running(*serve) as second:
+                until_serving(second, shell.port)
                 result = shell.json("result", "-w", "killed")
 
     ends = [line for line in shell.log() if line.startswith("done")]
