@@ -32,27 +32,36 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.client.attempts import Attempt
+from regrow.core.handover import obey
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
+from regrow.core.packing import unpacked
 from regrow.core.record import Kind, Record, Start
 from regrow.core.requests import REQUESTS, Approve, RequestRefused, read_request
-from regrow.core.resolve import Description, resolve
+from regrow.core.resolve import Description, Plan, resolve
 from regrow.core.result import TaskResult, TreeResult, counts_of, task_entry
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import rerun_of, restore_snapshot
 from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     PACED_ENGINE,
+    PARTITION_ASK,
+    PARTITION_KEY,
+    PARTITION_REPORT,
+    PARTITIONED_ENGINE,
     TREE_HOOKS,
     ErrorType,
     Status,
+    is_partition,
 )
 from regrow.workflows.outcomes import (
     answer_outcome,
     argument_of,
     child_outcome,
     failure_outcome,
+    partition_ends,
+    partition_loss,
     too_large,
 )
 
@@ -73,6 +82,7 @@ _RESET: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLO
 _AT_ONCE, _SOON, _LAST = range(3)
 _NEWS: Final = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: _AT_ONCE,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: _AT_ONCE,
     EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED: _AT_ONCE,
     EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED: _SOON,
     EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED: _SOON,
@@ -165,6 +175,8 @@ class Fold:
         """Units that run, and whether history shows their start."""
         self._born: dict[str, bool] = {}
         """Sub-trees that have begun."""
+        self.partitions: dict[str, str] = {}
+        """The first runs of the child workflows that run tasks of this very tree, by unit."""
         self._was_cancelled = False
         self._admitted: dict[str, Any] = {}
         self._asked: dict[int, Any] = {}
@@ -213,7 +225,7 @@ class Fold:
         """Units of work that workers have to do: tasks, items, and what undoes them."""
         if self.run is None or self.ended is not None:
             return []
-        return [unit for unit in self._open if not self.run.plan.is_subtree(unit)]
+        return [unit for unit in self._open if not self._is_child(unit)]
 
     def _take(self, event: HistoryEvent) -> Iterable[Change]:
         at = event.event_time.ToDatetime(tzinfo=UTC)
@@ -269,7 +281,7 @@ class Fold:
     def _on_workflow_execution_started(self, event: HistoryEvent, at: datetime) -> None:
         del at
         document = self._value(event.workflow_execution_started_event_attributes.input)
-        document, self._engine = without_engine(document)
+        document, self._engine = without_engine(unpacked(document))
         self.tree = load(document)
         self.next_run_id = None
         self._asked, self._news, self._turn = {}, [], None
@@ -289,7 +301,7 @@ class Fold:
         self.description = Description.model_validate(description)
         plan = resolve(cast("TaskTree", self.tree), self.description)
         earlier = self.run
-        self.run = TreeRun(plan, tree_id=self.tree_id, on_change=self._changed.append)
+        self.run = self._new_run(plan)
         self.run.rerun_of = rerun_of(self._engine)
         self.run.seeds = self._engine.get("seeds", {})
         self._scheduled, self._timers, self._attempts = {}, {}, {}
@@ -299,6 +311,18 @@ class Fold:
             restore_snapshot(self.run, snapshot)
             if earlier is not None:
                 self._keep_results(earlier)
+
+    def _new_run(self, plan: Plan) -> TreeRun:
+        part = cast("dict[str, Any] | None", self._engine.get(PARTITION_KEY))
+        if part is not None:
+            return TreeRun(plan, tree_id=part["of"], on_change=self._changed.append)
+        version = cast("Description", self.description).engine_version
+        return TreeRun(
+            plan,
+            tree_id=self.tree_id,
+            on_change=self._changed.append,
+            may_partition=version >= PARTITIONED_ENGINE,
+        )
 
     def _keep_results(self, earlier: TreeRun) -> None:
         """What the continuation didn't carry, the history read before this one has."""
@@ -386,6 +410,8 @@ class Fold:
         is_seen = turn.expected.pop(start.unit, False)
         if start.kind is Kind.WAIT:
             run.waiting(start, turn.at)
+        elif start.kind is Kind.PARTITION and not is_seen and self._refusal(start):
+            run.partition_refused(start.unit, turn.at)
         elif not is_seen and (refusal := self._refusal(start)):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, turn.at)
         else:
@@ -417,7 +443,7 @@ class Fold:
         yet to begin.
         """
         plan = cast("TreeRun", self.run).plan
-        if plan.is_subtree(unit) and self._is_paced:
+        if self._is_child(unit) and self._is_paced:
             return False
         if not self._open[unit]:
             return True
@@ -428,6 +454,10 @@ class Fold:
     @property
     def _is_paced(self) -> bool:
         return self.description is not None and self.description.engine_version >= PACED_ENGINE
+
+    def _is_child(self, unit: str) -> bool:
+        """Tell whether a unit of work is a workflow of its own."""
+        return is_partition(unit) or cast("TreeRun", self.run).plan.is_subtree(unit)
 
     def _began(self, event: HistoryEvent, unit: str) -> None:
         self._scheduled[event.event_id] = unit
@@ -487,7 +517,9 @@ class Fold:
 
     def _cancelled(self, unit: str, at: datetime) -> None:
         plan, error = cast("TreeRun", self.run).plan, CancelledError("cancelled")
-        if plan.is_subtree(unit):
+        if is_partition(unit):
+            self._partition_ended(unit, None, error, at)
+        elif plan.is_subtree(unit):
             self._end_unit(unit, child_outcome(unit, None, error), at)
         else:
             self._end_unit(unit, failure_outcome(error, plan.policy(unit)), at)
@@ -525,6 +557,8 @@ class Fold:
         began = event.child_workflow_execution_started_event_attributes
         if unit := self._scheduled.get(began.initiated_event_id):
             self._born[unit] = True
+            if is_partition(unit):
+                self.partitions[unit] = began.workflow_execution.run_id
 
     def _on_start_child_workflow_execution_failed(self, event: HistoryEvent, at: datetime) -> None:
         done = event.start_child_workflow_execution_failed_event_attributes
@@ -558,8 +592,36 @@ class Fold:
         self, initiated: int, result: Any, error: BaseException | None, at: datetime
     ) -> None:
         unit = self._scheduled.get(initiated)
-        if unit is not None:
+        if unit is not None and is_partition(unit):
+            self._partition_ended(unit, result, error, at)
+        elif unit is not None:
             self._end_unit(unit, child_outcome(unit, result, error), at)
+
+    # --- partitions
+
+    def _partition_ended(
+        self, unit: str, result: Any, error: BaseException | None, at: datetime
+    ) -> None:
+        run = cast("TreeRun", self.run)
+        if self._open.pop(unit, None) is not None:
+            run.reported(unit, partition_ends(result), at)
+            run.partition_ended(unit, partition_loss(unit, error), at)
+
+    def _on_workflow_execution_signaled(self, event: HistoryEvent, at: datetime) -> None:
+        signal = event.workflow_execution_signaled_event_attributes
+        run = cast("TreeRun", self.run)
+        if signal.signal_name == PARTITION_REPORT:
+            said = cast("dict[str, Any]", unpacked(self._value(signal.input)))
+            run.reported(said["unit"], partition_ends(said), at)
+        elif signal.signal_name == PARTITION_ASK:
+            obey(run, self._value(signal.input), at)
+
+    def glimpse(self, unit: str, inner: "Fold", task_ids: Iterable[TaskId]) -> list[Change]:
+        """See in a partition's own history how tasks stand, before it reports them."""
+        for task_id in task_ids:
+            if self.run is not None and inner.run is not None and task_id in self.run.records:
+                self.run.glimpse(unit, task_id, inner.run.records[task_id])
+        return list(self._task_changes(self._now))
 
     # --- what people asked for
 
@@ -623,6 +685,8 @@ class Fold:
     def _on_workflow_execution_completed(self, event: HistoryEvent, at: datetime) -> None:
         del at
         result = self._value(event.workflow_execution_completed_event_attributes.result)
+        if PARTITION_KEY in self._engine:
+            return
         self._final = TreeResult.model_validate(result)
 
     def _on_workflow_execution_canceled(self, event: HistoryEvent, at: datetime) -> None:

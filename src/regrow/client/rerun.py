@@ -15,6 +15,7 @@ from regrow.client.submission import Submitted, bytes_of, checked_tree, prepare
 from regrow.core import limits
 from regrow.core.loading import with_inputs
 from regrow.core.models import TaskTree
+from regrow.core.packing import packed
 from regrow.core.rerun import RerunPlan, RerunRefused, Selection, plan_rerun
 from regrow.core.resolve import Description, resolve
 from regrow.core.simulate import everything_known
@@ -93,7 +94,7 @@ async def rerun(
     planned = await plan(tree, changes)
     about = await tree.workflow_handle.describe()
     submission = prepare(planned.tree)
-    document = {**submission.document, ENGINE_KEY: planned.engine_part(tree.id)}
+    document = packed({**submission.document, ENGINE_KEY: planned.engine_part(tree.id)})
     _check_size(document)
     async for candidate in _ids(tree.client, tree.id, new_id):
         try:

@@ -91,7 +91,7 @@ class TreeSchedules:
         schedule_id = id or start.name
         action = ScheduleActionStartWorkflow(
             WORKFLOW_TYPE,
-            start.document,
+            start.argument,
             id=schedule_id,
             task_queue=self._trees.task_queue,
             memo=start.memo,

@@ -12,6 +12,7 @@ from regrow.core.draw.details import static_details
 from regrow.core.hashing import document_hash
 from regrow.core.loading import load, with_inputs
 from regrow.core.models import TaskTree
+from regrow.core.packing import packed
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.wire import MEMO_DOCUMENT_HASH, MEMO_NAME, MEMO_USER_ID
 from regrow.workflows.policies import summary
@@ -25,6 +26,8 @@ class Submission:
 
     name: str
     document: dict[str, Any]
+    argument: dict[str, Any]
+    """The document as it travels: compressed, if it is large."""
     memo: dict[str, str]
     summary: str
     details: str
@@ -38,10 +41,12 @@ def prepare(
     if demo:
         checked = checked.model_copy(update={"demo": True})
     document = checked.as_document()
-    size = bytes_of(document)
+    argument = packed(document)
+    size = bytes_of(argument)
     if size > limits.MAX_PAYLOAD:
+        compressed = " although compressed" if argument is not document else ""
         message = (
-            f"the document takes {size:,} bytes; a server takes at most {limits.MAX_PAYLOAD:,} to"
+            f"the document takes {size:,} bytes{compressed}; a server takes at most {limits.MAX_PAYLOAD:,} to"
             " start a tree"
         )
         raise InvalidTree([Problem("payload_too_large", (), message)])
@@ -49,6 +54,7 @@ def prepare(
     return Submission(
         checked.name,
         document,
+        argument,
         _memo(checked, digest),
         summary(checked.name, checked.description or checked.name),
         static_details(checked, digest),

@@ -87,7 +87,7 @@ class TreeClient:
         try:
             handle = await self.client.start_workflow(
                 WORKFLOW_TYPE,
-                prepared.document,
+                prepared.argument,
                 id=tree_id,
                 task_queue=self.task_queue,
                 id_reuse_policy=_AGAIN if again else _ONCE,

@@ -31,8 +31,9 @@ from regrow.client.explain import Explanation, explain
 from regrow.client.fold import Change, Fold
 from regrow.client.rerun import Changes, lineage, plan, rerun
 from regrow.client.submission import Submitted
-from regrow.client.watching import Seen, first_event, follow, read
+from regrow.client.watching import Seen, first_event, follow, read, read_partitions
 from regrow.core.loading import without_engine
+from regrow.core.packing import unpacked
 from regrow.core.problems import InvalidTree, Problem
 from regrow.core.requests import RequestRefused
 from regrow.core.rerun import RerunPlan
@@ -123,6 +124,7 @@ class TreeHandle:
         except RPCError as error:
             raise self._translated(error) from error
         fold.finish()
+        await read_partitions(self.client, fold)
         if fold.lacks is not None:
             earlier = TreeHandle(self.client, fold.lacks)
             with contextlib.suppress(TreeNotFound):  # a server forgets after a while
@@ -363,4 +365,4 @@ async def started_document(client: Client, tree_id: str) -> Any:
     event = await first_event(client, tree_id, first_run)
     payloads = event.workflow_execution_started_event_attributes.input.payloads
     [document] = await client.data_converter.decode(payloads)
-    return without_engine(document)[0]
+    return without_engine(unpacked(document))[0]

@@ -28,6 +28,8 @@ _MOST_FOLLOWED: Final = 20
 """Sub-trees at once, so that a large map of them does not open a stream for each."""
 _MOST_KEPT: Final = 20
 """Ended sub-trees of one tree that are still seen, since they did not complete."""
+_MOST_READ: Final = 8
+"""Histories of partitions at once."""
 _PERIOD: Final = 1.0
 _LONG: Final = 2.0
 """Seconds; the server is asked about what runs for longer."""
@@ -108,6 +110,32 @@ async def read(
             yield events, fold.feed(events)
         if not runs and fold.next_run_id is not None:
             runs.append(fold.next_run_id)
+
+
+async def read_partitions(client: Client, fold: Fold) -> None:
+    """See in their own histories how the tasks of a tree's partitions stand, and what they gave."""
+    places = asyncio.Semaphore(_MOST_READ)
+
+    async def look(unit: str, first_run: str) -> None:
+        inner = Fold(f"{fold.tree_id}/{unit}", client.data_converter)
+        async with places:
+            await _read_what_is_there(client, Seen(inner), wait=False, first_run=first_run)
+        inner.finish()
+        fold.glimpse(unit, inner, inner.run.records if inner.run else ())
+
+    await asyncio.gather(*(look(*each) for each in fold.partitions.items()))
+
+
+async def _read_what_is_there(
+    client: Client, seen: Seen, *, wait: bool, first_run: str
+) -> None:
+    """Read a history that may be gone."""
+    try:
+        async for _ in read(client, seen, wait=wait, first_run=first_run):
+            pass
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
 
 
 async def _runs(client: Client, tree_id: str) -> list[str]:

@@ -11,7 +11,7 @@ settled), and the skip travels on. What is unblocked and needs a worker is put i
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from regrow.core.graph import dependents_of, enclosing_groups
@@ -85,6 +85,48 @@ class Frontier:
             if task_id not in self._settled:
                 taken.append(task_id)
         return taken
+
+    @property
+    def in_line(self) -> int:
+        """How many tasks stand in line, some of which may have ended there."""
+        return len(self._line)
+
+    def reach(
+        self, heads: Sequence[TaskId], limit: int, takes: Callable[[TaskId], bool]
+    ) -> list[TaskId]:
+        """Give tasks from the line, and those further on that wait for nothing else.
+
+        Level by level, in document order in the end; not a few of a level that `limit` cuts.
+        """
+        chosen = dict.fromkeys(heads)
+        left: dict[TaskId, int] = {}
+        level = list(heads)
+        while level:
+            level = [task_id for task_id in self._next_level(level, left) if takes(task_id)]
+            if len(chosen) + len(level) > limit:
+                level = [] if 2 * len(chosen) >= limit else level[: limit - len(chosen)]
+            chosen |= dict.fromkeys(level)
+        return sorted(chosen, key=self._position.__getitem__)
+
+    def leads_out(self, task_id: TaskId, inside: Mapping[TaskId, object]) -> bool:
+        """Tell whether others than those given wait for a task."""
+        waited_for = any(waiter not in inside for waiter in self._waiters(task_id))
+        return waited_for or task_id in self._group_of
+
+    def _next_level(self, level: Sequence[TaskId], left: dict[TaskId, int]) -> Iterable[TaskId]:
+        """Give whom the ends of a level would let go on; `left` counts what they still wait for."""
+        for task_id in level:
+            for waiter in self._waiters(task_id):
+                waits = left.get(waiter, self._waiting[waiter] + self._reading[waiter])
+                left[waiter] = waits - 1
+                if not left[waiter] and waiter not in self._settled and waiter not in self._blocked:
+                    yield waiter
+
+    def _waiters(self, task_id: TaskId) -> Iterable[TaskId]:
+        """Give who waits for a task, groups aside."""
+        for dependent, _ in self._dependents.get(task_id, ()):
+            yield dependent
+        yield from self._readers.get(task_id, ())
 
     def _pass_on(self, ended: TaskId) -> Iterable[TaskId]:
         """Tell everyone who waits for a task that it has ended; gives those it blocks."""

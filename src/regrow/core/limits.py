@@ -36,6 +36,27 @@ MAX_LISTED_FAILURES: Final = 10
 MAX_PAYLOAD: Final = 2 * MIB - 4 * KIB
 """One argument or result; the server refuses 2 MiB, the rest is for its envelope."""
 
+PACK_ABOVE: Final = 128 * KIB
+"""Bytes of JSON above which a document travels compressed."""
+MAX_UNPACKED: Final = 64 * MIB
+"""Bytes of JSON that a compressed document may have."""
+
+PARTITION_ABOVE: Final = 1_000
+"""Tasks above which a tree hands its work to child workflows, each a partition of it."""
+PARTITION_TASKS: Final = 250
+PARTITION_LEAST: Final = 8
+"""Tasks of a partition: at most, and how many must come together to be worth one."""
+PARTITIONS_AT_ONCE: Final = 4
+"""As many share what may be in flight."""
+PARTITION_PACK_ABOVE: Final = 4 * KIB
+REPORT_EXPORTS: Final = timedelta(seconds=1)
+REPORT_ALL: Final = timedelta(seconds=10)
+"""How long a partition keeps ends to itself: those that others wait for, and the rest."""
+REPORT_BYTES: Final = 512 * KIB
+"""Results that a partition has not handed on, at most, before it does so at once."""
+MAX_HANDED_ON: Final = MAX_PAYLOAD - 32 * KIB
+"""One result that a partition can hand on; the rest of two MiB is for what is said about it."""
+
 MAX_STARTS_PER_TASK: Final = 100
 MAX_WAITS_PER_TASK: Final = 1_000
 MAX_BYTES_PER_TASK: Final = 2_000_000

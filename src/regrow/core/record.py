@@ -17,6 +17,7 @@ class Kind(Enum):
 
     ACTIVITY = auto()
     SUBTREE = auto()
+    PARTITION = auto()
     WAIT = auto()
 
 
@@ -32,6 +33,10 @@ class Start:
     wait: Wait | None = None
     secrets: tuple[SecretPlace, ...] = ()
     """Where the inputs hold names of secrets, for the worker to put their values in."""
+    tasks: tuple[TaskId, ...] = ()
+    """Those of a partition, in document order."""
+    share: int = 0
+    """How many of them may be in flight."""
 
 
 @dataclass(slots=True)

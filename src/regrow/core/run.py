@@ -22,12 +22,21 @@ from regrow.core.graph import children_of, dependents_of, enclosing_groups
 from regrow.core.inputs import Inputs, ItemScope
 from regrow.core.models import Json, TaskId
 from regrow.core.outcome import Because, Outcome, failed, short_error
+from regrow.core.partitions import NoRoomYet, Partitions
 from regrow.core.record import Kind, Record, Start
 from regrow.core.references import ExpressionError, compile_template
 from regrow.core.resolve import Plan
 from regrow.core.secrets import secret_places
 from regrow.core.waits import Verdict, Wait
-from regrow.core.wire import COMPENSATE, TREE, ErrorType, Status, item_unit, split_unit
+from regrow.core.wire import (
+    COMPENSATE,
+    TREE,
+    ErrorType,
+    Status,
+    is_partition,
+    item_unit,
+    split_unit,
+)
 
 if TYPE_CHECKING:
     from regrow.core.mapping import MapRun
@@ -51,10 +60,12 @@ class TreeRun:
         tree_id: str,
         on_change: Callable[[TaskId], object] = lambda _: None,
         steps_at_once: int | None = None,
+        may_partition: bool = False,
     ) -> None:
         """`on_change` is told of every task whose status changes.
 
-        After `steps_at_once` of deciding `next_start` gives None, though there may be more.
+        After `steps_at_once` of deciding `next_start` gives None, though there may be more. A large
+        tree that `may_partition` starts most of its tasks many at a time.
         """
         tree = plan.tree
         self._on_change = on_change
@@ -94,6 +105,7 @@ class TreeRun:
         """Why the tree failed, when it isn't for a task."""
         self.outputs: dict[str, Json] | None = None
         """What the tree gives, once every task has ended."""
+        self.partitions = Partitions(plan, is_wanted=may_partition)
         self._frontier = Frontier(tree.tasks, self._groups)
         self._begun_waits: deque[Start] = deque()
         self._running: dict[str, TaskId] = {}
@@ -174,6 +186,10 @@ class TreeRun:
         unread = task_id not in self.dependents and task_id not in self.grouped
         return unread and self.plan.tree.outputs is None
 
+    def leads_out(self, task_id: TaskId, inside: Mapping[TaskId, object]) -> bool:
+        """Tell whether others than those inside wait for a task, or a group around it does."""
+        return self._frontier.leads_out(task_id, inside)
+
     def members(self, group: TaskId) -> Iterator[TaskId]:
         """Give everything below a task, in document order of the branches."""
         rest = list(reversed(self.children.get(group, ())))
@@ -215,14 +231,30 @@ class TreeRun:
                 if self._still_waits(start, now):
                     return start
                 continue
-            room = self.in_flight < self.plan.tree.max_in_flight
-            ready = self._frontier.ready(1) if room else []
+            ready = self._frontier.ready(1) if self._free > 0 else []
             if not ready:
                 break
-            start = self._render(ready[0], now)
+            try:
+                start = self._start_of(ready[0], now)
+            except NoRoomYet:
+                break
             if start is not None:
                 return start
         return self._next_compensation(now)
+
+    @property
+    def _free(self) -> int:
+        """How many more tasks may be in flight."""
+        alone = len(self._running) - len(self.partitions.open)
+        return self.plan.tree.max_in_flight - alone - self.partitions.load
+
+    def _start_of(self, task_id: TaskId, now: datetime) -> Start | None:
+        """Give what starts with a task in line: a partition, if it is worth one, or itself."""
+        if self.partitions.is_on and self.partitions.takes(task_id):
+            partition = self.partitions.next(self._frontier, task_id, self._free)
+            if partition is not None:
+                return partition
+        return self._render(task_id, now)
 
     def _still_waits(self, start: Start, now: datetime) -> bool:
         """Tell whether a wait decided before is to begin still; its event may have come since."""
@@ -262,6 +294,8 @@ class TreeRun:
         """Record that an activity or a sub-tree was started."""
         task_id, index = split_unit(unit)
         self._running[unit] = task_id
+        if is_partition(unit):
+            return
         if unit.endswith(COMPENSATE):
             self.undo.began(task_id, at)
             return
@@ -282,6 +316,40 @@ class TreeRun:
     def refused(self, unit: str, error: str, error_type: ErrorType, at: datetime) -> None:
         """Record that something could not be started, such as for the size of its inputs."""
         self._end_unit(unit, failed(error, error_type), at)
+
+    def reported(self, unit: str, ends: Mapping[TaskId, Record], at: datetime) -> None:
+        """Record what a partition says of its tasks, in the order in which they ended."""
+        for task_id, end in ends.items():
+            if self.partitions.holders.get(task_id) == unit:
+                self._take_over(task_id, end, at)
+            elif task_id in self.records:
+                self.glimpse(unit, task_id, end)
+
+    def partition_ended(self, unit: str, lost: Outcome, at: datetime) -> None:
+        """Record that a partition has ended; tasks it did not report end as `lost`."""
+        del self._running[unit]
+        for task_id in self.partitions.held_by(unit):
+            if task_id in self.partitions.holders:  # not skipped because of one before
+                self._end_unit(task_id, lost, at)
+        self.partitions.close(unit)
+
+    def partition_refused(self, unit: str, at: datetime) -> None:
+        """Record that a partition would be too large to start; its tasks start by themselves."""
+        self.partitions.bar(unit)
+        self.begin_anew(at)
+
+    def glimpse(self, unit: str, task_id: TaskId, seen: Record) -> None:
+        """Show how a task in a partition stands, before it is reported or when that left it out.
+
+        Nothing is decided by it.
+        """
+        record = self.records[task_id]
+        if self.partitions.holders.get(task_id) == unit:
+            record.outcome, record.started_at = seen.outcome, seen.started_at
+            record.finished_at = seen.finished_at
+            self._move(task_id, seen.status)
+        elif record.result_omitted and seen.outcome and not seen.result_omitted:
+            record.outcome, record.result_omitted = seen.outcome, False
 
     def waiting(self, start: Start, at: datetime) -> None:
         """Record that a wait has begun."""
@@ -348,6 +416,8 @@ class TreeRun:
         units = self.units_of(task_id)
         if task_id in self.maps:
             self.maps[task_id].closed = True
+        if task_id in self.partitions.holders:
+            units = [task_id]
         if units or task_id in self._groups:
             self.to_cancel[task_id] = because
             self._interrupts.extend(units)
@@ -413,6 +483,8 @@ class TreeRun:
 
     def _pass_gates(self, now: datetime) -> None:
         while self._may_go_on and (task_id := self._frontier.unblocked()) is not None:
+            if task_id in self.partitions.holders:
+                continue
             outcome = self._gate(task_id, now)
             if outcome is not None:
                 self._settle(task_id, outcome, now)
@@ -539,6 +611,17 @@ class TreeRun:
         for skipped in self._frontier.settle(task_id, outcome.status):
             self._finish(skipped, Outcome(Status.SKIPPED), at)
 
+    def _take_over(self, task_id: TaskId, end: Record, at: datetime) -> None:
+        """Record an end that a partition saw; what is known already of its result is kept."""
+        record = self.records[task_id]
+        outcome = cast("Outcome", end.outcome)
+        if end.result_omitted and record.outcome is not None:
+            outcome = record.outcome
+        else:
+            record.result_omitted = end.result_omitted
+        record.started_at = end.started_at
+        self._end_unit(task_id, outcome, end.finished_at or at)
+
     def _judge(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         """An untolerated failure fails the tree, and may end it."""
         if not self._counts_as_failure(task_id, outcome):
@@ -561,12 +644,15 @@ class TreeRun:
         running: dict[TaskId, list[str]] = {}
         for unit, task_id in self._running.items():
             running.setdefault(task_id, []).append(unit)
+        self._interrupts.extend(self.partitions.open)
         for task_id, record in self.records.items():
             if task_id in self.maps:
                 self.maps[task_id].closed = True
             self._stop_waiting(task_id)
             if task_id in running:
                 self._interrupts.extend(running[task_id])
+            elif task_id in self.partitions.holders:
+                continue
             elif not record.status.is_settled:
                 begun = record.status is Status.IN_PROGRESS and task_id in self.maps
                 end = self.maps[task_id].outcome() if begun else Outcome(Status.CANCELLED)
@@ -580,6 +666,7 @@ class TreeRun:
             outcome = outcome.with_attempts(record.attempts_before + outcome.attempts)
         record.outcome = outcome
         record.finished_at = at
+        self.partitions.let_go(task_id)
         self.to_cancel.pop(task_id, None)
         if outcome.status is Status.COMPLETED and ran:
             self.undo.note(task_id)

@@ -3,7 +3,7 @@
 Results that nothing pending will read stay behind in the finished run's history and are marked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -37,24 +37,16 @@ def take_snapshot(run: TreeRun, *, spare: bool = False) -> dict[str, Any]:
     """
     needed = dict.fromkeys(_needed_results(run), True)
     room = limits.MAX_RESULTS_BYTES
-    ended: dict[TaskId, list[Any]] = {}
-    results: dict[TaskId, list[Any]] = {}
-    notes: dict[TaskId, dict[str, Any]] = {}
-    for task_id, record in run.records.items():
-        end = record.outcome
-        if end is None:
-            continue
-        times = (_millis(record.started_at), _millis(record.finished_at))
-        ended[task_id] = [_LETTERS[end.status], end.attempts, *times]
-        if end.status is Status.COMPLETED and not record.result_omitted:
-            kept = [end.result, dict(end.metadata)]
-            wanted = spare or run.is_default_output(task_id)
-            if task_id not in needed and wanted:
-                room -= json_size(kept)
-            if task_id in needed or (wanted and room >= 0):
-                results[task_id] = kept
-        if note := _note(end):
-            notes[task_id] = note
+
+    def is_kept(task_id: TaskId, kept: list[Any]) -> bool:
+        nonlocal room
+        if task_id in needed:
+            return True
+        if spare or run.is_default_output(task_id):
+            room -= json_size(kept)
+            return room >= 0
+        return False
+
     optional = {
         "maps": _maps(run),
         "events": run.events,
@@ -73,14 +65,54 @@ def take_snapshot(run: TreeRun, *, spare: bool = False) -> dict[str, Any]:
         "paused": run.paused,
         "closed": run.closed and run.closed.as_json(),
         "undoing": _undoing(run) if run.undo.is_begun else None,
+        "partitions": run.partitions.begun,
     }
     return {
-        "ended": ended,
-        "results": results,
-        "notes": notes,
+        **write_ends(run.records, is_kept),
         "sleeping": {task_id: _wait(run, task_id) for task_id in run.waits},
         **{key: value for key, value in optional.items() if value},
     }
+
+
+def write_ends(
+    records: Mapping[TaskId, Record], is_kept: Callable[[TaskId, list[Any]], bool]
+) -> dict[str, Any]:
+    """Write down the tasks that have ended, and those results and metadata that are kept."""
+    ended: dict[TaskId, list[Any]] = {}
+    results: dict[TaskId, list[Any]] = {}
+    notes: dict[TaskId, dict[str, Any]] = {}
+    for task_id, record in records.items():
+        end = record.outcome
+        if end is None:
+            continue
+        times = (_millis(record.started_at), _millis(record.finished_at))
+        ended[task_id] = [_LETTERS[end.status], end.attempts, *times]
+        if end.status is Status.COMPLETED and not record.result_omitted:
+            kept = [end.result, dict(end.metadata)]
+            if is_kept(task_id, kept):
+                results[task_id] = kept
+        if note := _note(end):
+            notes[task_id] = note
+    return {"ended": ended, "results": results, "notes": notes}
+
+
+def read_ends(said: Mapping[str, Any]) -> Iterator[tuple[TaskId, Record]]:
+    """Read what `write_ends` wrote."""
+    for task_id, (letter, attempts, started, finished) in said["ended"].items():
+        status = _STATUSES[letter]
+        result, metadata = said["results"].get(task_id, (None, {}))
+        note = said["notes"].get(task_id, {})
+        outcome = Outcome(
+            status,
+            result,
+            note.get("error"),
+            note.get("error_type"),
+            note.get("metadata", metadata),
+            _because(note.get("because")),
+            attempts,
+        )
+        omitted = status is Status.COMPLETED and task_id not in said["results"]
+        yield task_id, Record(status, outcome, _moment(started), _moment(finished), omitted)
 
 
 def _maps(run: TreeRun) -> dict[TaskId, list[Any]]:
@@ -132,24 +164,10 @@ def _undoing(run: TreeRun) -> dict[str, Any]:
 def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
     """Bring a fresh run to where the finished one was."""
     run.restore_close(_because(snapshot.get("closed")))
-    for task_id, (letter, attempts, started, finished) in snapshot["ended"].items():
-        status = _STATUSES[letter]
-        result, metadata = snapshot["results"].get(task_id, (None, {}))
-        note = snapshot["notes"].get(task_id, {})
-        because = _because(note.get("because"))
-        outcome = Outcome(
-            status,
-            result,
-            note.get("error"),
-            note.get("error_type"),
-            note.get("metadata", metadata),
-            because,
-            attempts,
-        )
-        omitted = status is Status.COMPLETED and task_id not in snapshot["results"]
-        record = Record(status, outcome, _moment(started), _moment(finished), omitted)
+    for task_id, record in read_ends(snapshot):
         run.restore(task_id, record)
     run.begin_anew(_EPOCH)
+    run.partitions.begun = snapshot.get("partitions", 0)
     run.restored_maps |= snapshot.get("ended_maps", {})
     for task_id in snapshot.get("reused", ()):
         run.records[task_id].reused = True
@@ -210,19 +228,21 @@ def _needed_results(run: TreeRun) -> Iterator[TaskId]:
     """Tasks whose results something pending, a compensation or the tree's outputs will read."""
     for task_id, record in run.records.items():
         if not record.status.is_settled:
-            yield from _read_by(run, task_id)
-        undo = run.tasks[task_id].compensate
-        if undo is not None:
-            for expression in compile_template(undo.inputs).expressions:
-                yield from expression.read_results
-    declared = run.plan.tree.outputs
-    if declared is not None:
-        for value in declared.values():
-            for expression in compile_template(value).expressions:
-                yield from expression.read_results
+            yield from read_by(run, task_id)
+    yield from read_at_the_end(run)
 
 
-def _read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
+def read_at_the_end(run: TreeRun) -> Iterator[TaskId]:
+    """Give the tasks whose results compensations or the tree's outputs read."""
+    undoings = [task.compensate.inputs for task in run.tasks.values() if task.compensate]
+    declared = (run.plan.tree.outputs or {}).values()
+    for value in (*undoings, *declared):
+        for expression in compile_template(value).expressions:
+            yield from expression.read_results
+
+
+def read_by(run: TreeRun, task_id: TaskId) -> Iterator[TaskId]:
+    """Give the tasks whose results a task reads or is passed."""
     task = run.tasks[task_id]
     kind = run.plan.natives.get(task_id)
     if kind == GROUP:

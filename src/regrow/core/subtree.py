@@ -1,6 +1,6 @@
 """A sub-tree seen from the task that runs it: the document it is given, and how its end is read."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from regrow.core.hashing import document_hash
@@ -23,14 +23,7 @@ def child_document(
 
     `seed` is what a rerun lets it keep, if it is given the very document that it was given before.
     """
-    ids = executor_ids(tree)
-    executors, unknown = description.executors, description.unknown
-    known = Description(
-        engine_version=description.engine_version,
-        search_attributes=description.search_attributes,
-        executors={name: executors[name] for name in ids if name in executors},
-        unknown={name: unknown[name] for name in ids if name in unknown},
-    )
+    known = known_of(executor_ids(tree), description)
     document = tree.as_document()
     if tree.inputs:
         document["inputs"] = {**tree.inputs, **inputs}
@@ -40,6 +33,18 @@ def child_document(
     if seed is not None and seed["document"] == document_hash(load(document)):
         engine |= {key: value for key, value in seed.items() if key != "document"}
     return {**document, ENGINE_KEY: engine}
+
+
+def known_of(ids: Iterable[str], description: Description) -> Description:
+    """Give what is known of some executors."""
+    executors, unknown = description.executors, description.unknown
+    named = dict.fromkeys(ids)
+    return Description(
+        engine_version=description.engine_version,
+        search_attributes=description.search_attributes,
+        executors={name: executors[name] for name in named if name in executors},
+        unknown={name: unknown[name] for name in named if name in unknown},
+    )
 
 
 def subtree_outcome(unit: str, result: Mapping[str, Any]) -> Outcome:

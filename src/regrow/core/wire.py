@@ -24,8 +24,17 @@ ENGINE_KEY: Final = "engine"
 RERUN_KEY: Final = "rerun"
 """In the engine's part of a document: which tree this one is a rerun of."""
 
-ENGINE_VERSION: Final = 2
+PARTITION_KEY: Final = "partition"
+"""In the engine's part of a document: what a child workflow is told that runs a part of a tree."""
+
+PARTITION_REPORT: Final = "partition_report"
+PARTITION_ASK: Final = "partition_ask"
+"""Signals between a tree and its partitions: what has ended, and what is asked of it."""
+
+ENGINE_VERSION: Final = 3
 """Recorded by every run at its start; a change of the engine's behaviour raises it."""
+PARTITIONED_ENGINE: Final = 3
+"""Since then a large tree hands its work to child workflows."""
 PACED_ENGINE: Final = 2
 """Since then long decisions are spread over workflow tasks, and a tree that only waits for people
 or undoes what it did hands over to a fresh run as well."""
@@ -48,6 +57,7 @@ NATIVE_EXECUTORS: Final = (GROUP, AGGREGATE_RESULTS, TREE, *WAITS)
 """Run by the workflow itself, so no worker is asked about them."""
 
 COMPENSATE: Final = "~compensate"
+_PARTITION: Final = "~"
 
 
 def item_unit(task_id: str, index: int) -> str:
@@ -58,6 +68,16 @@ def item_unit(task_id: str, index: int) -> str:
 def compensation_unit(task_id: str) -> str:
     """Name what undoes a task, as history does: `task~compensate`."""
     return f"{task_id}{COMPENSATE}"
+
+
+def partition_unit(number: int) -> str:
+    """Name a partition of a tree, as history does: `~3`."""
+    return f"{_PARTITION}{number}"
+
+
+def is_partition(unit: str) -> bool:
+    """Tell whether a unit of work is a partition."""
+    return unit.startswith(_PARTITION)
 
 
 def split_unit(unit: str) -> tuple[str, int | None]:

@@ -18,11 +18,14 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core import limits
-from regrow.core.models import Json, Policy, TaskTree
+from regrow.core.handover import partition_document
+from regrow.core.models import Json, Policy, TaskId, TaskTree
 from regrow.core.outcome import Outcome, attempts_of, failed, outcome_of, short_error
-from regrow.core.record import Kind, Start
+from regrow.core.packing import packed, unpacked
+from regrow.core.record import Kind, Record, Start
 from regrow.core.resolve import Description
 from regrow.core.run import TreeRun
+from regrow.core.snapshot import read_ends
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.wire import ErrorType, Status
 
@@ -54,6 +57,9 @@ def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
     """Give the one argument with which an activity or a sub-tree is started."""
     if start.kind is Kind.ACTIVITY:
         return start.inputs
+    if start.kind is Kind.PARTITION:
+        document = partition_document(run, start, description)
+        return packed(document, limits.PARTITION_PACK_ABOVE)
     tree = cast("TaskTree", run.tasks[start.task_id].tree)
     seed = run.seeds.get(start.unit)
     if run.plan.tree.demo:
@@ -120,6 +126,20 @@ def child_outcome(unit: str, result: Any, error: BaseException | None) -> Outcom
     if not isinstance(cause, ApplicationError):
         kind = type(cause).__name__
     return failed(short_error(f"{unit}: {cause}"), kind or ErrorType.EXECUTION, attempts=1)
+
+
+def partition_ends(report: Any) -> dict[TaskId, Record]:
+    """Give how tasks ended, as a partition says; nothing if it did not live to say it."""
+    return dict(read_ends(cast("dict[str, Any]", unpacked(report)))) if report else {}
+
+
+def partition_loss(unit: str, error: BaseException | None) -> Outcome:
+    """Give the end of tasks that a partition has not reported."""
+    cause = error.cause or error if isinstance(error, ChildWorkflowError) else error
+    if isinstance(cause, CancelledError | asyncio.CancelledError):
+        return Outcome(Status.CANCELLED, error="cancelled", attempts=None)
+    text = f"the child workflow '{unit}' ended without having run it: {cause or 'no reason given'}"
+    return failed(short_error(text), ErrorType.TERMINATED, attempts=None)
 
 
 def _timeout_outcome(

@@ -8,7 +8,7 @@ from temporalio.common import Priority, RetryPolicy
 
 from regrow.core.draw.details import static_details
 from regrow.core.models import Policy, TaskId, TaskTree
-from regrow.core.record import Start
+from regrow.core.record import Kind, Start
 from regrow.core.resolve import Plan
 from regrow.core.wire import COMPENSATE, MEMO_NAME
 
@@ -49,11 +49,13 @@ class WorkOptions:
             "priority": self._priority(start.task_id),
         }
 
-    def subtree(self, start: Start) -> dict[str, Any]:
-        """Give the options of a sub-tree's workflow.
+    def child(self, start: Start) -> dict[str, Any]:
+        """Give the options of the workflow of a sub-tree or a partition.
 
         It is cancelled with its parent and then awaited, since it may have things to undo.
         """
+        if start.kind is Kind.PARTITION:
+            return self._partition(start)
         tree = cast("TaskTree", self._tasks[start.task_id].tree)
         return {
             "id": f"{self._tree_id}/{start.unit}",
@@ -62,6 +64,16 @@ class WorkOptions:
             "static_details": static_details(tree),
             "memo": {MEMO_NAME: tree.name},
             "priority": self._priority(start.task_id),
+        }
+
+    def _partition(self, start: Start) -> dict[str, Any]:
+        first, last = start.tasks[0], start.tasks[-1]
+        return {
+            "id": f"{self._tree_id}/{start.unit}",
+            "cancellation_type": workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            "static_summary": summary(start.unit, f"{len(start.tasks)} tasks, {first} to {last}"),
+            "memo": {MEMO_NAME: self._plan.tree.name},
+            "priority": Priority(fairness_key=self._plan.tree.user_id),
         }
 
     def label(self, unit: str, task_id: TaskId) -> str:

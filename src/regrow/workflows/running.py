@@ -2,17 +2,23 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from regrow.core.models import TaskId
 from regrow.core.record import Kind, Start
-from regrow.core.wire import WORKFLOW_TYPE
+from regrow.core.wire import PARTITION_ASK, WORKFLOW_TYPE
 from regrow.workflows.policies import WorkOptions
+
+
+_MOST_ASKED = 1_000
+"""Requests that are kept hold of while they are under way."""
 
 
 class Running:
@@ -24,30 +30,45 @@ class Running:
         wake_up: Callable[[], None],
         *,
         lets_begin: bool,
-        is_demo: bool = False,
+        about: Mapping[str, Any],
     ) -> None:
         """`wake_up` is called at every end.
 
         With `lets_begin` a sub-tree is cancelled only once it has begun: one that has not is let go
-        of by the SDK, and then ended by the server without undoing anything. In a demo no executor
-        is called; its worker answers for it.
+        of by the SDK, and then ended by the server without undoing anything. `about` is what every
+        activity is told beside its inputs.
         """
         self._options = options
         self._wake_up = wake_up
         self._lets_begin = lets_begin
-        self._about_all: dict[str, Any] = {"demo": True} if is_demo else {}
+        self._about_all = about
         self._handles: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
         self._unborn: dict[str, bool] = {}
         """Sub-trees that have not begun, and whether they are to be cancelled then."""
+        self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
+        """Those that run."""
         self.header: dict[str, Any] = {}
         """What the activity that is being started is told beside its inputs."""
         self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
+        self._reports: deque[tuple[str, Any]] = deque()
+        self._asking: deque[asyncio.Task[None]] = deque(maxlen=_MOST_ASKED)
 
     @property
     def has_news(self) -> bool:
         """Whether something has ended."""
-        return bool(self._news)
+        return bool(self._news or self._reports)
+
+    def reported(self, unit: str, report: Any) -> None:
+        """Note what a partition says while it runs."""
+        if unit in self._handles:
+            self._reports.append((unit, report))
+            self._wake_up()
+
+    def reports(self) -> Iterator[tuple[str, Any]]:
+        """Give what partitions said, in order."""
+        while self._reports:
+            yield self._reports.popleft()
 
     def news(self) -> Iterator[tuple[str, asyncio.Task[Any], bool]]:
         """Give what has ended, in order, and whether it was a timer."""
@@ -60,7 +81,7 @@ class Running:
 
     def start(self, start: Start, argument: RawValue) -> None:
         """Start an activity or a sub-tree."""
-        begin = self._activity if start.kind is Kind.ACTIVITY else self._subtree
+        begin = self._activity if start.kind is Kind.ACTIVITY else self._child
         self._handles[start.unit] = begin(start, argument)
         self._handles[start.unit].add_done_callback(lambda done: self._ended(start.unit, done))
 
@@ -88,21 +109,34 @@ class Running:
         self.header = {**self._about_all, **secrets}
         return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
 
-    def _subtree(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+    def _child(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
         self._unborn[start.unit] = False
-        return asyncio.create_task(self._run_subtree(start, argument))
+        return asyncio.create_task(self._run_child(start, argument))
 
-    async def _run_subtree(self, start: Start, argument: RawValue) -> Any:
-        options = self._options.subtree(start)
+    async def _run_child(self, start: Start, argument: RawValue) -> Any:
+        options = self._options.child(start)
         child = await workflow.start_child_workflow(
             WORKFLOW_TYPE, argument, result_type=dict[str, Any], **options
         )
+        self._children[start.unit] = child
         if self._unborn.pop(start.unit):
             child.cancel()
         return await child
 
+    def ask(self, unit: str, request: Mapping[str, Any]) -> None:
+        """Ask something of a partition; one that is about to end has no need of it."""
+        if unit in self._handles:
+            self._asking.append(asyncio.create_task(self._ask(unit, request)))
+
+    async def _ask(self, unit: str, request: Mapping[str, Any]) -> None:
+        await workflow.wait_condition(lambda: unit not in self._unborn)
+        if unit in self._children:
+            with suppress(ApplicationError):
+                await self._children[unit].signal(PARTITION_ASK, request)
+
     def _ended(self, unit: str, done: asyncio.Task[Any]) -> None:
         """Note an end and wake the loop, where an error of ours is not swallowed."""
         self._unborn.pop(unit, None)
+        self._children.pop(unit, None)
         self._news.append((unit, done))
         self._wake_up()

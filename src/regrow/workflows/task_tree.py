@@ -6,7 +6,7 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from temporalio import workflow
@@ -15,12 +15,14 @@ from temporalio.exceptions import ApplicationError
 
 from regrow.core import limits
 from regrow.core.draw.details import details
+from regrow.core.handover import obey
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
+from regrow.core.packing import packed, unpacked
 from regrow.core.problems import InvalidTree, Problem, on_the_wire
 from regrow.core.record import Kind, Start
-from regrow.core.resolve import Description, executor_ids, resolve
+from regrow.core.resolve import Description, Plan, executor_ids, resolve
 from regrow.core.result import (
     bounded_entry,
     failure_message,
@@ -35,11 +37,16 @@ from regrow.core.wire import (
     DESCRIBE_EXECUTORS,
     ENGINE_KEY,
     PACED_ENGINE,
+    PARTITION_ASK,
+    PARTITION_KEY,
+    PARTITION_REPORT,
+    PARTITIONED_ENGINE,
     RERUN_KEY,
     WORKFLOW_TYPE,
     ErrorType,
     Status,
     TreeMoment,
+    is_partition,
 )
 from regrow.workflows.attributes import Listing
 from regrow.workflows.hooks import Telling
@@ -48,9 +55,12 @@ from regrow.workflows.outcomes import (
     argument_of,
     child_outcome,
     failure_outcome,
+    partition_ends,
+    partition_loss,
     too_large,
 )
 from regrow.workflows.policies import WorkOptions
+from regrow.workflows.reports import Reports
 from regrow.workflows.running import Running
 from regrow.workflows.updates import Updates
 
@@ -84,6 +94,9 @@ class TaskTreeWorkflow(Updates):
         self._was_cancelled = False
         self._rollover = Rollover(workflow.info().get_current_history_size())
         self._wake: asyncio.Future[None] | None = None
+        part = self._engine.get(PARTITION_KEY)
+        self._reports = Reports(part, self._wake_up) if part else None
+        self._is_pause_known = False
 
     @workflow.run
     async def run(self, document: Any) -> Any:
@@ -101,6 +114,9 @@ class TaskTreeWorkflow(Updates):
             if self._tree_run.has_interrupts:
                 continue  # a start failed its task, and that the tree
             listing.tell()
+            self._tell_partitions()
+            if self._reports is not None:
+                self._reports.tell(self._tree_run)
             if self._tree_run.is_finished:
                 return await self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
@@ -121,6 +137,20 @@ class TaskTreeWorkflow(Updates):
             message = f"the tree has no task '{task_id}', or has not begun"
             raise ApplicationError(message, non_retryable=True)
         return bounded_entry(self._run, task_id)
+
+    @workflow.signal(name=PARTITION_REPORT, description="The engine's own: what partitions learn")
+    def partition_report(self, report: Any) -> None:
+        """Take in what a partition of this tree says of its tasks."""
+        said = cast("dict[str, Any]", unpacked(report))
+        if self._work is not None:
+            self._work.reported(said["unit"], said)
+
+    @workflow.signal(name=PARTITION_ASK, description="The engine's own: what a tree asks of them")
+    async def partition_ask(self, request: Any) -> None:
+        """Do what the tree asks of this partition of it."""
+        await workflow.wait_condition(lambda: self._run is not None)
+        obey(self._tree_run, request, workflow.now())
+        self._wake_up()
 
     def details(self) -> str:
         """Say in Markdown how the tree stands, for the Web UI; called only when somebody asks."""
@@ -160,14 +190,10 @@ class TaskTreeWorkflow(Updates):
         plan = resolve(self._tree, self._description)
         self._engine["description"] = description
         self._is_paced = self._description.engine_version >= PACED_ENGINE
-        self._run = TreeRun(
-            plan,
-            tree_id=workflow.info().workflow_id,
-            steps_at_once=limits.MAX_STEPS_PER_TASK if self._is_paced else None,
-        )
+        self._run = self._new_run(plan)
         options = WorkOptions(plan, self._run.tree_id)
         self._work = Running(
-            options, self._wake_up, lets_begin=self._is_paced, is_demo=self._tree.demo
+            options, self._wake_up, lets_begin=self._is_paced, about=self._about_activities
         )
         self._run.rerun_of = rerun_of(self._engine)
         self._run.seeds = self._engine.get("seeds", {})
@@ -178,6 +204,23 @@ class TaskTreeWorkflow(Updates):
             _restore(self._run, snapshot)
             for task_id, wait in self._run.waits.items():
                 self._work.set_timer(task_id, wait.until)
+
+    def _new_run(self, plan: Plan) -> TreeRun:
+        steps = limits.MAX_STEPS_PER_TASK if self._is_paced else None
+        if self._reports is not None:
+            told = self._reports.reporter.changed
+            return TreeRun(
+                plan, tree_id=self._reports.tree_id, steps_at_once=steps, on_change=told
+            )
+        may_partition = self._description.engine_version >= PARTITIONED_ENGINE
+        tree_id = workflow.info().workflow_id
+        return TreeRun(plan, tree_id=tree_id, steps_at_once=steps, may_partition=may_partition)
+
+    @property
+    def _about_activities(self) -> dict[str, Any]:
+        """What executors are told of the tree: that it is but shown, or which it is."""
+        demo = {"demo": True} if self._tree and self._tree.demo else {}
+        return {**demo, **({"tree_id": self._reports.tree_id} if self._reports else {})}
 
     async def _describe(self, tree: TaskTree) -> dict[str, Any]:
         return await workflow.execute_local_activity(
@@ -218,6 +261,9 @@ class TaskTreeWorkflow(Updates):
         argument = argument_of(start, run, self._description)
         payload = workflow.payload_converter().to_payload(argument)
         size = len(payload.data)
+        if start.kind is Kind.PARTITION and size > limits.MAX_PAYLOAD:
+            run.partition_refused(start.unit, now)
+            return size // _REFUSED
         if refusal := too_large(start, size):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, now)
             return size // _REFUSED
@@ -229,11 +275,21 @@ class TaskTreeWorkflow(Updates):
 
     def _take_in(self) -> None:
         run, now = self._tree_run, workflow.now()
+        for unit, report in self._running.reports():
+            run.reported(unit, partition_ends(report), now)
         for unit, done, is_timer in self._running.news():
-            if not is_timer:
+            if is_partition(unit):
+                self._take_partition_end(unit, done)
+            elif not is_timer:
                 run.ended(unit, self._outcome(unit, done), now)
             elif not done.cancelled():
                 run.woke(unit, now)
+
+    def _take_partition_end(self, unit: str, done: asyncio.Task[Any]) -> None:
+        run, now = self._tree_run, workflow.now()
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        run.reported(unit, partition_ends(None if error else done.result()), now)
+        run.partition_ended(unit, partition_loss(unit, error), now)
 
     def _outcome(self, unit: str, done: asyncio.Task[Any]) -> Outcome:
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
@@ -282,8 +338,20 @@ class TaskTreeWorkflow(Updates):
         self._tree_run.cancel("the tree was cancelled", workflow.now())
 
     def _cancel_handles(self) -> None:
-        while (unit := self._tree_run.next_interrupt()) is not None:
-            self._running.cancel(unit)
+        run = self._tree_run
+        while (unit := run.next_interrupt()) is not None:
+            if holder := run.partitions.holders.get(unit):
+                self._running.ask(holder, {"cancel": [unit]})
+            else:
+                self._running.cancel(unit)
+
+    def _tell_partitions(self) -> None:
+        """Let a pause reach what runs elsewhere."""
+        run = self._tree_run
+        if self._is_pause_known != (run.paused is not None):
+            self._is_pause_known = run.paused is not None
+            for unit in run.partitions.open:
+                self._running.ask(unit, {"paused": run.paused})
 
     # --- handing over to a fresh run
 
@@ -301,11 +369,19 @@ class TaskTreeWorkflow(Updates):
             return False  # a fresh run could not end as cancelled
         if not self._rollover.holds(events, size, suggested, workflow.now()):
             return False
-        if self._tree_run.in_flight or self._hooks.is_open:
+        if self._tree_run.in_flight or self._hooks.is_open or not self._has_reported:
             return True
         self._continue_as_new()
         self._rollover.postpone(events, size)
         return False
+
+    @property
+    def _has_reported(self) -> bool:
+        """Whether the tree knows all that this partition of it knows; if not, it is told now."""
+        if self._reports is None:
+            return True
+        self._reports.tell(self._tree_run, at_once=True)
+        return self._reports.is_quiet
 
     @property
     def _may_hand_over_drained(self) -> bool:
@@ -329,11 +405,14 @@ class TaskTreeWorkflow(Updates):
         if self._tree_run.closed is not None and not self._tree_run.is_drained:
             return
         engine = {**self._engine, "snapshot": take_snapshot(self._tree_run)}
+        if self._reports is not None:
+            engine[PARTITION_KEY] |= {"told": self._reports.reporter.told}
         document = {**self._tree_run.plan.tree.as_document(), ENGINE_KEY: engine}
-        if (
-            json_size(engine) <= limits.MAX_ENGINE_BYTES
-            and json_size(document) <= limits.MAX_PAYLOAD
-        ):
+        if self._description.engine_version >= PARTITIONED_ENGINE:
+            document = packed(document)
+        elif json_size(engine) > limits.MAX_ENGINE_BYTES:
+            return
+        if json_size(document) <= limits.MAX_PAYLOAD:
             workflow.continue_as_new(document)
 
     def _give_up(self, events: int, size: int) -> None:
@@ -347,6 +426,8 @@ class TaskTreeWorkflow(Updates):
     # --- ending
 
     async def _end(self) -> Any:
+        if self._reports is not None:
+            return await self._reports.last(self._tree_run)
         result = tree_result(self._tree_run)
         error = failure_message(result) if result["status"] == Status.FAILED.value else None
         moment = TreeMoment(result["status"])
@@ -368,7 +449,7 @@ class TaskTreeWorkflow(Updates):
 def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     """Split the engine's part from the document and check the rest."""
     engine: dict[str, Any] = {}
-    info = workflow.info()
+    info, document = workflow.info(), unpacked(document)
     inside = info.parent is not None and info.workflow_id.startswith(f"{info.parent.workflow_id}/")
     bare, found = without_engine(document)
     # Else whoever started it has no business there.
