@@ -12,6 +12,8 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
 
+from regrow.core.wire import is_partition
+
 _LATELY: Final = 120
 """Seconds; a poller that was not heard from for so long has gone."""
 
@@ -42,10 +44,16 @@ _TOO_LARGE: Final = "Failure exceeds size limit."
 
 
 async def attempts(client: Client, handle: WorkflowHandle[Any, Any]) -> dict[str, Attempt]:
-    """Give every activity of the latest run that has not ended, by its unit."""
-    about = await handle.describe()
-    pending = about.raw_description.pending_activities
-    return {info.activity_id: await _attempt(client, info) for info in pending}
+    """Give every activity of the latest run that has not ended, by its unit.
+
+    Those of its partitions are its own.
+    """
+    about = (await handle.describe()).raw_description
+    found = {info.activity_id: await _attempt(client, info) for info in about.pending_activities}
+    for child in about.pending_children:
+        if is_partition(child.workflow_id.removeprefix(f"{handle.id}/")):
+            found |= await attempts(client, client.get_workflow_handle(child.workflow_id))
+    return found
 
 
 async def has_pollers(client: Client, task_queue: str) -> bool:

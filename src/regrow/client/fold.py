@@ -225,7 +225,8 @@ class Fold:
         """Units of work that workers have to do: tasks, items, and what undoes them."""
         if self.run is None or self.ended is not None:
             return []
-        return [unit for unit in self._open if not self._is_child(unit)]
+        own = [unit for unit in self._open if not self._is_child(unit)]
+        return [*own, *self.run.partitions.running(self.run.records)]
 
     def _take(self, event: HistoryEvent) -> Iterable[Change]:
         at = event.event_time.ToDatetime(tzinfo=UTC)

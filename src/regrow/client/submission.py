@@ -46,8 +46,8 @@ def prepare(
     if size > limits.MAX_PAYLOAD:
         compressed = " although compressed" if argument is not document else ""
         message = (
-            f"the document takes {size:,} bytes{compressed}; a server takes at most {limits.MAX_PAYLOAD:,} to"
-            " start a tree"
+            f"the document takes {size:,} bytes{compressed}; a server takes at most"
+            f" {limits.MAX_PAYLOAD:,} to start a tree"
         )
         raise InvalidTree([Problem("payload_too_large", (), message)])
     digest = document_hash(checked)

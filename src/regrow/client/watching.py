@@ -7,7 +7,7 @@ time. Both only read: whoever watches adds nothing to any history.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,7 +22,7 @@ from regrow.client.fold import Change, Fold
 from regrow.client.opening import open_payloads
 from regrow.core.problems import InvalidTree
 from regrow.core.run import TreeRun
-from regrow.core.wire import Status, split_unit
+from regrow.core.wire import Status, is_partition, split_unit
 
 _MOST_FOLLOWED: Final = 20
 """Sub-trees at once, so that a large map of them does not open a stream for each."""
@@ -89,12 +89,22 @@ async def first_event(client: Client, tree_id: str, run_id: str | None = None) -
     return await anext(aiter(handle.fetch_history_events(page_size=_FIRST_PAGE)))
 
 
+async def _nothing_before(_: Sequence[HistoryEvent]) -> None:
+    """Let events be taken in at once."""
+
+
 async def read(
-    client: Client, seen: Seen, *, wait: bool, first_run: str | None = None
+    client: Client,
+    seen: Seen,
+    *,
+    wait: bool,
+    first_run: str | None = None,
+    before: Callable[[Sequence[HistoryEvent]], Awaitable[None]] = _nothing_before,
 ) -> AsyncIterator[tuple[Sequence[HistoryEvent], list[Change]]]:
     """Read a tree's runs into its fold; gives the events in small pieces, and what each changed.
 
-    A tree that is reset is read on in the run that takes its place.
+    `before` is awaited before the fold takes in a piece. A tree that is reset is read on in the run
+    that takes its place.
     """
     fold, known = seen.fold, list[str]()
     runs = deque([first_run] if first_run else await _runs(client, fold.tree_id))
@@ -107,6 +117,7 @@ async def read(
                 if runs:
                     fold.begin_again(next(run for run in runs if run not in known))
                     break
+            await before(events)
             yield events, fold.feed(events)
         if not runs and fold.next_run_id is not None:
             runs.append(fold.next_run_id)
@@ -126,9 +137,7 @@ async def read_partitions(client: Client, fold: Fold) -> None:
     await asyncio.gather(*(look(*each) for each in fold.partitions.items()))
 
 
-async def _read_what_is_there(
-    client: Client, seen: Seen, *, wait: bool, first_run: str
-) -> None:
+async def _read_what_is_there(client: Client, seen: Seen, *, wait: bool, first_run: str) -> None:
     """Read a history that may be gone."""
     try:
         async for _ in read(client, seen, wait=wait, first_run=first_run):
@@ -272,6 +281,8 @@ class _Followed:
         """First runs of sub-trees that are or were followed."""
         self._first_runs: dict[int, str] = {}
         """By the event that asked for them."""
+        self._partitions: dict[str, asyncio.Task[None]] = {}
+        """Readings of those that run, by their first run."""
         self._since: dict[str, float] = {}
         """When what runs began, as far as we know."""
 
@@ -280,7 +291,11 @@ class _Followed:
         self._watch.trees.append(self)
         try:
             async for events, changes in read(
-                self._client, self._seen, wait=True, first_run=first_run
+                self._client,
+                self._seen,
+                wait=True,
+                first_run=first_run,
+                before=self._hear_partitions,
             ):
                 if self._seen.fold.ended is not None:
                     await self._let_end()
@@ -318,15 +333,39 @@ class _Followed:
         began = event.child_workflow_execution_started_event_attributes
         child_id, first_run = began.workflow_execution.workflow_id, began.workflow_execution.run_id
         self._first_runs[began.initiated_event_id] = first_run
+        unit = child_id.removeprefix(f"{self._seen.fold.tree_id}/")
+        if is_partition(unit):
+            reading = asyncio.create_task(self._read_partition(unit, child_id, first_run))
+            self._partitions[first_run] = reading
+            return
         if first_run in self._known or not self._watch.places:
             return
         self._watch.places -= 1
         self._known[first_run] = True
-        unit = child_id.removeprefix(f"{self._seen.fold.tree_id}/")
         seen = self._seen.inside[unit] = Seen(Fold(child_id, self._client.data_converter))
         inner = _Followed(self._watch, seen, f"{self._path}{unit}/")
         reading = asyncio.create_task(inner.read_as_child(first_run))
         self._children[first_run] = _Child(unit, seen, reading)
+
+    async def _read_partition(self, unit: str, child_id: str, first_run: str) -> None:
+        """See how the tasks of a partition stand while it runs."""
+        inner = Seen(Fold(child_id, self._client.data_converter))
+        try:
+            async for _, changes in read(self._client, inner, wait=True, first_run=first_run):
+                changed = [change.task_id for change in changes if change.task_id is not None]
+                self._tell(self._seen.fold.glimpse(unit, inner.fold, changed))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _hear_partitions(self, events: Sequence[HistoryEvent]) -> None:
+        """Hear all that partitions have to say before the tree takes in that they have ended."""
+        for event in events:
+            if event.event_type in _CHILD_ENDS and self._partitions:
+                attributes: Any = getattr(event, str(event.WhichOneof("attributes")))
+                first_run = self._first_runs.get(attributes.initiated_event_id, "")
+                if reading := self._partitions.pop(first_run, None):
+                    await asyncio.wait([reading], timeout=_GRACE)
 
     async def read_as_child(self, first_run: str) -> None:
         """Read as far as there is something to read: an old history may be gone."""
@@ -351,13 +390,15 @@ class _Followed:
 
     async def _let_end(self) -> None:
         """Wait a moment for sub-trees that the tree has not waited for."""
-        if self._children:
-            readings = [child.reading for child in self._children.values()]
+        readings = [child.reading for child in self._children.values()]
+        readings += self._partitions.values()
+        if readings:
             await asyncio.wait(readings, timeout=_GRACE)
 
     async def _stop(self) -> None:
         self._watch.places += len(self._children)
         readings = [child.reading for child in self._children.values()]
+        readings += self._partitions.values()
         for reading in readings:
             reading.cancel()
         await asyncio.gather(*readings, return_exceptions=True)

@@ -5,15 +5,15 @@ outside. What it learns it reports, so nothing outside waits for the partition a
 task starts the moment its own edges allow, whoever runs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from regrow.core import limits
 from regrow.core.frontier import Frontier
 from regrow.core.models import TaskId
-from regrow.core.record import Kind, Start
+from regrow.core.record import Kind, Record, Start
 from regrow.core.resolve import Plan
-from regrow.core.wire import partition_unit
+from regrow.core.wire import Status, partition_unit
 
 
 class NoRoomYet(Exception):  # noqa: N818 - it is a matter of time
@@ -110,6 +110,10 @@ class Partitions:
     def held_by(self, unit: str) -> list[TaskId]:
         """Give the tasks of a partition that are not known to have ended."""
         return [task_id for task_id, holder in self.holders.items() if holder == unit]
+
+    def running(self, records: Mapping[TaskId, Record]) -> list[TaskId]:
+        """Give the tasks in partitions that run, as far as is known."""
+        return [each for each in self.holders if records[each].status is Status.IN_PROGRESS]
 
     def close(self, unit: str) -> None:
         """Note that a partition has ended; its tasks have been let go."""

@@ -16,7 +16,6 @@ from regrow.core.record import Kind, Start
 from regrow.core.wire import PARTITION_ASK, WORKFLOW_TYPE
 from regrow.workflows.policies import WorkOptions
 
-
 _MOST_ASKED = 1_000
 """Requests that are kept hold of while they are under way."""
 

@@ -209,9 +209,7 @@ class TaskTreeWorkflow(Updates):
         steps = limits.MAX_STEPS_PER_TASK if self._is_paced else None
         if self._reports is not None:
             told = self._reports.reporter.changed
-            return TreeRun(
-                plan, tree_id=self._reports.tree_id, steps_at_once=steps, on_change=told
-            )
+            return TreeRun(plan, tree_id=self._reports.tree_id, steps_at_once=steps, on_change=told)
         may_partition = self._description.engine_version >= PARTITIONED_ENGINE
         tree_id = workflow.info().workflow_id
         return TreeRun(plan, tree_id=tree_id, steps_at_once=steps, may_partition=may_partition)
