@@ -73,7 +73,9 @@ def _snapshot(
 def _about(
     run: TreeRun, inside: Mapping[TaskId, object], before: Mapping[TaskId, object]
 ) -> dict[str, Any]:
-    read_later = dict.fromkeys(read_at_the_end(run))
+    if run.partitions.read_later is None:
+        run.partitions.read_later = dict.fromkeys(read_at_the_end(run))
+    read_later = run.partitions.read_later
     kept = [each for each in inside if each in read_later or run.is_default_output(each)]
     about = {
         "of": run.tree_id,

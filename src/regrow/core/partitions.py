@@ -48,6 +48,8 @@ class Partitions:
         """The partition that a task is in, by task; only while it has not ended."""
         self.begun = 0
         """How many there were, for the numbers of those to come."""
+        self.read_later: dict[TaskId, None] | None = None
+        """The tasks whose results are read at the tree's end, once that has been asked."""
         self._simple = {
             task.id: True
             for task in (tree.tasks if self.is_on else ())

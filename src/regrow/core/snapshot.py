@@ -3,7 +3,7 @@
 Results that nothing pending will read stay behind in the finished run's history and are marked.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
@@ -26,6 +26,9 @@ _LETTERS: Final = {
     Status.SKIPPED: "s",
 }
 _STATUSES: Final = {letter: status for status, letter in _LETTERS.items()}
+_COMPLETED: Final = _LETTERS[Status.COMPLETED]
+_DONE: Final = Outcome(Status.COMPLETED, attempts=None)
+"""How often its executor ran, and when, is in history."""
 _MOST_PROMPT: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,11 +70,27 @@ def take_snapshot(run: TreeRun, *, spare: bool = False) -> dict[str, Any]:
         "undoing": _undoing(run) if run.undo.is_begun else None,
         "partitions": run.partitions.begun,
     }
+    said = write_ends(run.records, is_kept)
     return {
-        **write_ends(run.records, is_kept),
+        **said,
+        **(_left_behind(run, said) if run.partitions.is_on else {}),
         "sleeping": {task_id: _wait(run, task_id) for task_id in run.waits},
         **{key: value for key, value in optional.items() if value},
     }
+
+
+def _left_behind(run: TreeRun, said: dict[str, Any]) -> dict[str, Any]:
+    """Of a large tree's tasks that need no more than a mark, write down where they stand."""
+    ended, results = said["ended"], said["results"]
+    behind: list[list[int]] = []
+    for at, task_id in enumerate(run.records):
+        if task_id in ended and ended[task_id][0] == _COMPLETED and task_id not in results:
+            del ended[task_id]
+            if behind and sum(behind[-1]) == at:
+                behind[-1][1] += 1
+            else:
+                behind.append([at, 1])
+    return {"behind": behind}
 
 
 def write_ends(
@@ -166,6 +185,8 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
     run.restore_close(_because(snapshot.get("closed")))
     for task_id, record in read_ends(snapshot):
         run.restore(task_id, record)
+    for task_id in _behind(run, snapshot.get("behind", ())):
+        run.restore(task_id, Record(Status.COMPLETED, _DONE, result_omitted=True))
     run.begin_anew(_EPOCH)
     run.partitions.begun = snapshot.get("partitions", 0)
     run.restored_maps |= snapshot.get("ended_maps", {})
@@ -190,6 +211,12 @@ def restore_snapshot(run: TreeRun, snapshot: dict[str, Any]) -> None:
         run.waiting(start, began)
     for task_id, (started, *shape) in snapshot.get("maps", {}).items():
         run.restore_map(task_id, cast("datetime", _moment(started)), shape)
+
+
+def _behind(run: TreeRun, ranges: Iterable[list[int]]) -> Iterator[TaskId]:
+    task_ids = list(run.records)
+    for at, count in ranges:
+        yield from task_ids[at : at + count]
 
 
 def rerun_of(engine: Mapping[str, Any]) -> str | None:
