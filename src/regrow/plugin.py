@@ -9,18 +9,25 @@ A worker that should also run executors enters an `ExecutorHost` and passes its 
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import temporalio.converter
 import temporalio.worker.workflow_sandbox as sandbox
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, SerializationContext
+from temporalio.converter import (
+    DataConverter,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from temporalio.plugin import SimplePlugin
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
     Interceptor,
+    ReplayerConfig,
     UnsandboxedWorkflowRunner,
+    WorkerConfig,
     WorkflowInboundInterceptor,
     WorkflowInstance,
     WorkflowInstanceDetails,
@@ -43,6 +50,9 @@ _PASSED_THROUGH = (
 )
 
 
+_ANY: Final = WorkflowSerializationContext(namespace="any", workflow_id="any")
+
+
 class RegrowPlugin(SimplePlugin):
     """The workflow `TaskTree`, its data converter, its sandbox and what stands before it."""
 
@@ -54,6 +64,21 @@ class RegrowPlugin(SimplePlugin):
             workflows=_with_task_tree,
             workflow_runner=runner_for,
         )
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        """See base class; then leave out what this worker's converter has no use for."""
+        config = super().configure_worker(config)
+        given: dict[str, Any] = {**config}
+        converter = given["client"].data_converter
+        config["workflow_runner"] = _lean(given["workflow_runner"], converter)
+        return config
+
+    def configure_replayer(self, config: ReplayerConfig) -> ReplayerConfig:
+        """See base class; then do as for a worker."""
+        config = super().configure_replayer(config)
+        given: dict[str, Any] = {**config}
+        config["workflow_runner"] = _lean(given["workflow_runner"], given["data_converter"])
+        return config
 
 
 def _converter(given: DataConverter | None) -> DataConverter:
@@ -82,14 +107,30 @@ def runner_for(given: WorkflowRunner | None) -> WorkflowRunner:
     if isinstance(given, sandbox.SandboxedWorkflowRunner):
         restrictions = given.restrictions
     shared = restrictions.with_passthrough_modules(*_PASSED_THROUGH)
-    return ContextFreeRunner(sandbox.SandboxedWorkflowRunner(shared))
+    return sandbox.SandboxedWorkflowRunner(shared)
+
+
+def _lean(runner: WorkflowRunner, converter: DataConverter) -> WorkflowRunner:
+    """Skip the sandbox's contexts for payloads, unless a codec or a converter looks at them."""
+    parts = (converter.payload_codec, converter.payload_converter, converter.failure_converter)
+    if any(map(_looks_at_contexts, parts)) or not isinstance(
+        runner, sandbox.SandboxedWorkflowRunner
+    ):
+        return runner
+    return ContextFreeRunner(runner)
+
+
+def _looks_at_contexts(part: object) -> bool:
+    """Tell whether a part of a converter does otherwise in one context than without any."""
+    return isinstance(part, WithSerializationContext) and part.with_context(_ANY) is not part
 
 
 class ContextFreeRunner(WorkflowRunner):
     """A sandboxed runner that doesn't ask the sandbox for a serialization context per payload.
 
     The stock one answers with an `exec()` in the sandbox for every payload, half of a workflow
-    task's time, and no converter of ours looks at the answer.
+    task's time. For converters and codecs that don't look at the answer; where to keep payloads
+    outside of history is asked separately, so external storage works with it.
     """
 
     def __init__(self, inner: sandbox.SandboxedWorkflowRunner) -> None:

@@ -2,12 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from temporalio import activity
-from temporalio.client import WorkflowFailureError
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.converter import (
+    ActivitySerializationContext,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from tests.workflow.dice import RollsDice
 
@@ -288,6 +297,44 @@ async def test_the_sandbox_still_refuses_chance(server: EmbeddedServer) -> None:
             await server.client.execute_workflow(RollsDice.run, id="dice", task_queue="dice")
 
     assert "random.random" in str(failed.value.cause)
+
+
+class SealsByWorkflow(PayloadCodec, WithSerializationContext):
+    """Seals payloads so that only the workflow that they belong to can open them."""
+
+    def __init__(self, seal: bytes = b"") -> None:
+        self.seal = seal
+
+    def with_context(self, context: SerializationContext) -> "SealsByWorkflow":
+        assert isinstance(context, WorkflowSerializationContext | ActivitySerializationContext)
+        return SealsByWorkflow(str(context.workflow_id).encode())
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [
+            Payload(
+                metadata={"encoding": b"sealed"}, data=self.seal + b"|" + each.SerializeToString()
+            )
+            for each in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        opened: list[Payload] = []
+        for each in payloads:
+            seal, _, data = each.data.partition(b"|")
+            assert seal == self.seal
+            opened.append(Payload.FromString(data))
+        return opened
+
+
+async def test_a_codec_that_looks_at_contexts_is_given_them(server: EmbeddedServer) -> None:
+    converter = replace(server.client.data_converter, payload_codec=SealsByWorkflow())
+    config = {**server.client.config(), "data_converter": converter}
+    async with worker_env(Client(**config), size_of) as client:
+        result = await result_of(
+            await client.start({"tasks": [{"id": "a", "executor": "size_of"}]})
+        )
+
+    assert result.tasks["a"].status == "completed"
 
 
 def test_a_debuggers_unsandboxed_runner_is_left_alone() -> None:

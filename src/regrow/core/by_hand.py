@@ -13,6 +13,7 @@ from regrow.core.outcome import Because, Outcome
 from regrow.core.problems import suggestion
 from regrow.core.result import moment
 from regrow.core.run import TreeRun
+from regrow.core.snapshot import read_by
 from regrow.core.wire import ErrorType, Status
 
 BY_HAND: Final = "by_hand"
@@ -78,8 +79,11 @@ def check_retry(run: TreeRun, task_id: TaskId | None) -> bool:
     """Tell whether there is anything to retry; without an id, everything that failed."""
     if task_id is None:
         check_open(run)
-        if not failed_tasks(run):
+        again = failed_tasks(run)
+        if not again:
             raise RequestRefused("no task has failed")
+        for each in again:
+            _refuse_without_results(run, each)
         return True
     check_task(run, task_id)
     record = run.records[task_id]
@@ -96,6 +100,8 @@ def check_retry(run: TreeRun, task_id: TaskId | None) -> bool:
             f"'{lost}' has no heartbeat, so that it may run on although it was cancelled; rerun the"
             " tree once it has ended"
         )
+    for each in _own_failures(run, task_id):
+        _refuse_without_results(run, each)
     if _items_are_gone(run, task_id):
         raise RequestRefused(f"the results of '{task_id}' are in an earlier run; rerun it instead")
     return True
@@ -110,6 +116,16 @@ def _may_still_run(run: TreeRun, task_id: TaskId) -> bool:
     begun = record.status is Status.CANCELLED and record.started_at is not None
     policy = run.plan.activities.get(task_id)
     return begun and policy is not None and policy.heartbeat_timeout is None
+
+
+def _refuse_without_results(run: TreeRun, task_id: TaskId) -> None:
+    """Refuse what needs results that a large tree did not keep, as nothing seemed to need them."""
+    gone = (name for name in read_by(run, task_id) if run.records[name].result_omitted)
+    if run.partitions.is_on and (name := next(gone, None)):
+        raise RequestRefused(
+            f"the result of '{name}', which '{task_id}' needs, is only in history; once the tree"
+            " has ended, rerun it"
+        )
 
 
 def _items_are_gone(run: TreeRun, task_id: TaskId) -> bool:
@@ -191,6 +207,8 @@ def check_skip(run: TreeRun, task_id: TaskId, *, with_result: bool) -> bool:
         raise RequestRefused(f"'{task_id}' is a group; skip the tasks in it")
     if record.status is Status.IN_PROGRESS and task_id not in run.waits:
         raise RequestRefused(f"'{task_id}' is running; cancel it first")
+    if task_id in run.partitions.holders:
+        raise RequestRefused(f"'{task_id}' may start at any moment; cancel it first")
     if record.status is Status.COMPLETED and not _skipped_by_hand(run, task_id):
         raise RequestRefused(f"'{task_id}' is completed")
     wanted = Status.COMPLETED if with_result else Status.SKIPPED

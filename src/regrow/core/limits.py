@@ -41,6 +41,9 @@ PACK_ABOVE: Final = 128 * KIB
 MAX_UNPACKED: Final = 64 * MIB
 """Bytes of JSON that a compressed document may have."""
 
+BREATHE_ABOVE: Final = 20_000
+"""Tasks above which the beginning of a run is spread over several workflow tasks."""
+
 PARTITION_ABOVE: Final = 1_000
 """Tasks above which a tree hands its work to child workflows, each a partition of it."""
 PARTITION_TASKS: Final = 250

@@ -39,13 +39,14 @@ def take_snapshot(run: TreeRun, *, spare: bool = False) -> dict[str, Any]:
     With `spare`, results that nothing pending needs are taken along too while there is room.
     """
     needed = dict.fromkeys(_needed_results(run), True)
+    for_retries = dict.fromkeys(_needed_by_hand(run), True)
     room = limits.MAX_RESULTS_BYTES
 
     def is_kept(task_id: TaskId, kept: list[Any]) -> bool:
         nonlocal room
         if task_id in needed:
             return True
-        if spare or run.is_default_output(task_id):
+        if spare or task_id in for_retries or run.is_default_output(task_id):
             room -= json_size(kept)
             return room >= 0
         return False
@@ -257,6 +258,13 @@ def _needed_results(run: TreeRun) -> Iterator[TaskId]:
         if not record.status.is_settled:
             yield from read_by(run, task_id)
     yield from read_at_the_end(run)
+
+
+def _needed_by_hand(run: TreeRun) -> Iterator[TaskId]:
+    """Give the tasks whose results are needed should somebody retry what did not complete."""
+    for task_id, record in run.records.items():
+        if record.status.is_settled and record.status is not Status.COMPLETED:
+            yield from read_by(run, task_id)
 
 
 def read_at_the_end(run: TreeRun) -> Iterator[TaskId]:

@@ -190,7 +190,10 @@ class TaskTreeWorkflow(Updates):
         plan = resolve(self._tree, self._description)
         self._engine["description"] = description
         self._is_paced = self._description.engine_version >= PACED_ENGINE
-        self._run = self._new_run(plan)
+        await self._breathe()
+        run = self._new_run(plan)
+        await self._breathe()
+        self._run = run
         options = WorkOptions(plan, self._run.tree_id)
         self._work = Running(
             options, self._wake_up, lets_begin=self._is_paced, about=self._about_activities
@@ -204,6 +207,8 @@ class TaskTreeWorkflow(Updates):
             _restore(self._run, snapshot)
             for task_id, wait in self._run.waits.items():
                 self._work.set_timer(task_id, wait.until)
+        if self._was_cancelled:
+            self._cancel_tree()
 
     def _new_run(self, plan: Plan) -> TreeRun:
         steps = limits.MAX_STEPS_PER_TASK if self._is_paced else None
@@ -213,6 +218,15 @@ class TaskTreeWorkflow(Updates):
         may_partition = self._description.engine_version >= PARTITIONED_ENGINE
         tree_id = workflow.info().workflow_id
         return TreeRun(plan, tree_id=tree_id, steps_at_once=steps, may_partition=may_partition)
+
+    async def _breathe(self) -> None:
+        """Let a workflow task end; one that takes two seconds never does, and is tried for ever."""
+        is_new = self._description.engine_version >= PARTITIONED_ENGINE
+        if is_new and self._tree and len(self._tree.tasks) > limits.BREATHE_ABOVE:
+            try:
+                await asyncio.sleep(_NEXT_TASK.total_seconds())
+            except asyncio.CancelledError:
+                self._was_cancelled = True
 
     @property
     def _about_activities(self) -> dict[str, Any]:
