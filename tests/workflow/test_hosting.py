@@ -328,11 +328,10 @@ class SealsByWorkflow(PayloadCodec, WithSerializationContext):
 
 async def test_a_codec_that_looks_at_contexts_is_given_them(server: EmbeddedServer) -> None:
     converter = replace(server.client.data_converter, payload_codec=SealsByWorkflow())
-    config = {**server.client.config(), "data_converter": converter}
+    config: dict[str, Any] = {**server.client.config(), "data_converter": converter}
+    tree = {"tasks": [{"id": "a", "executor": "size_of"}]}
     async with worker_env(Client(**config), size_of) as client:
-        result = await result_of(
-            await client.start({"tasks": [{"id": "a", "executor": "size_of"}]})
-        )
+        result = await result_of(await client.start(tree))
 
     assert result.tasks["a"].status == "completed"
 
