@@ -517,6 +517,28 @@ async def hear(event: TreeEvent) -> None:
     await asyncio.sleep(0.05)
 
 
+async def answer_large(handle: TreeHandle) -> None:
+    await until(handle, "ask", "in_progress")
+    await handle.approve("ask", by="ann")
+
+
+PARTITIONED: Final[dict[str, tuple[Document, Steer | None]]] = {
+    "a_large_tree_hands_over_its_work": (
+        tree(
+            task("broken", "fail", allow_failure=True),
+            *(task(f"skipped{at}", "give", "broken") for at in range(2_001)),
+            *(task(f"a{at}", inputs={"value": at}) for at in range(12)),
+            task("slow", "linger", inputs={"seconds": 3}),
+            {"id": "ask", "executor": "approval", "dependencies": ["a3"]},
+            *(task(f"b{at}", "give", "ask", f"a{at}") for at in range(12)),
+            *(task(f"c{at}", "give", "b11" if at == 0 else f"c{at - 1}") for at in range(12)),
+            task("odd", "fail_odd", "slow", inputs={"n": 3}, allow_failure=True),
+        ),
+        answer_large,
+    ),
+}
+"""Recorded with the histories of the partitions."""
+
 CONTINUED: Final[dict[str, Document]] = {
     "waits_and_maps_are_carried_on": tree(
         {"id": "nap", "executor": "sleep", "inputs": {"duration": "5s"}},

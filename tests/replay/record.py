@@ -13,6 +13,7 @@ from tests.replay.behaviours import (
     CONTINUED,
     EXECUTORS,
     HEARD,
+    PARTITIONED,
     SHOWN,
     STEERED,
     hear,
@@ -38,6 +39,16 @@ async def histories(handle: TreeHandle, client: TreeClient) -> list[WorkflowHist
         started = found[0].events[0].workflow_execution_started_event_attributes
         run_id = started.continued_execution_run_id
     return found
+
+
+async def partitions(handle: TreeHandle, client: TreeClient) -> list[tuple[str, WorkflowHistory]]:
+    """Give the history of every partition of a tree, by its unit."""
+    fold = handle.new_fold()
+    await handle.status(fold)
+    return [
+        (unit, await client.get(f"{handle.id}/{unit}").workflow_handle.fetch_history())
+        for unit in fold.partitions
+    ]
 
 
 def missing(names: list[str]) -> list[str]:
@@ -70,6 +81,12 @@ async def record() -> None:
         embedded_server() as server,
         worker_env(server.client, *EXECUTORS) as client,
     ):
+        for name in missing(list(PARTITIONED)):
+            document, steer = PARTITIONED[name]
+            handle = await run_once(client, document, name, steer)
+            keep(name, await histories(handle, client))
+            for unit, history in await partitions(handle, client):
+                keep(f"{name}.{unit}", [history])
         for name in missing([*BEHAVIOURS, *STEERED, *SHOWN]):
             document, steer = STEERED.get(name) or ({**BEHAVIOURS, **SHOWN}[name], None)
             keep(name, await histories(await run_once(client, document, name, steer), client))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
-from tests.replay.behaviours import BEHAVIOURS, CONTINUED, HEARD, SHOWN, STEERED
+from tests.replay.behaviours import BEHAVIOURS, CONTINUED, HEARD, PARTITIONED, SHOWN, STEERED
 from tests.replay.record import HISTORIES
 
 from regrow.core import frontier, gates, run
@@ -37,7 +37,7 @@ async def replay(*paths: Path) -> None:
 
 def test_every_behaviour_has_a_history() -> None:
     recorded = {path.name.split(".")[0] for path in FILES}
-    assert recorded == {*BEHAVIOURS, *STEERED, *CONTINUED, *SHOWN, *HEARD}
+    assert recorded == {*BEHAVIOURS, *STEERED, *CONTINUED, *SHOWN, *HEARD, *PARTITIONED}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

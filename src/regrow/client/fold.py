@@ -32,11 +32,12 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.client.attempts import Attempt
-from regrow.core.handover import obey
+from regrow.core.handover import obey, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
 from regrow.core.packing import unpacked
+from regrow.core.problems import InvalidTree
 from regrow.core.record import Kind, Record, Start
 from regrow.core.requests import REQUESTS, Approve, RequestRefused, read_request
 from regrow.core.resolve import Description, Plan, resolve
@@ -60,7 +61,6 @@ from regrow.workflows.outcomes import (
     argument_of,
     child_outcome,
     failure_outcome,
-    partition_ends,
     partition_loss,
     too_large,
 )
@@ -605,16 +605,17 @@ class Fold:
     ) -> None:
         run = cast("TreeRun", self.run)
         if self._open.pop(unit, None) is not None:
-            run.reported(unit, partition_ends(result), at)
+            if error is None:
+                run.reported(unit, read_report(result)[1], at)
             run.partition_ended(unit, partition_loss(unit, error), at)
 
     def _on_workflow_execution_signaled(self, event: HistoryEvent, at: datetime) -> None:
         signal = event.workflow_execution_signaled_event_attributes
         run = cast("TreeRun", self.run)
-        if signal.signal_name == PARTITION_REPORT:
-            said = cast("dict[str, Any]", unpacked(self._value(signal.input)))
-            run.reported(said["unit"], partition_ends(said), at)
-        elif signal.signal_name == PARTITION_ASK:
+        with contextlib.suppress(InvalidTree):  # from whoever is none of ours
+            if signal.signal_name == PARTITION_REPORT:
+                run.reported(*read_report(self._value(signal.input)), at)
+        if signal.signal_name == PARTITION_ASK and PARTITION_KEY in self._engine:
             obey(run, self._value(signal.input), at)
 
     def glimpse(self, unit: str, inner: "Fold", task_ids: Iterable[TaskId]) -> list[Change]:

@@ -3,18 +3,20 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from regrow.core import limits
 from regrow.core.by_hand import BY_HAND
 from regrow.core.models import Task, TaskId
 from regrow.core.outcome import Because, Outcome, failed
+from regrow.core.packing import unpacked
+from regrow.core.problems import InvalidTree, Problem
 from regrow.core.record import Record, Start
 from regrow.core.references import named_tasks
 from regrow.core.resolve import Description
 from regrow.core.result import json_size
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import read_at_the_end, read_by, write_ends
+from regrow.core.snapshot import read_at_the_end, read_by, read_ends, write_ends
 from regrow.core.subtree import known_of
 from regrow.core.wire import (
     AGGREGATE_RESULTS,
@@ -95,6 +97,19 @@ def obey(run: TreeRun, asked: Mapping[str, Any], at: datetime) -> None:
         record = run.records.get(task_id)
         if record is not None and not record.status.is_settled and task_id not in run.to_cancel:
             run.cancel_task(task_id, Because(BY_HAND), at)
+
+
+def read_report(message: object) -> tuple[str, dict[TaskId, Record]]:
+    """Read what a partition says: which one it is, and how its tasks ended.
+
+    Raises `InvalidTree` for what no partition would say.
+    """
+    try:
+        said = cast("dict[str, Any]", unpacked(message))
+        return str(said.get("unit")), dict(read_ends(said))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        text = f"this is the engine's own, and cannot be read: {error!r}"
+        raise InvalidTree([Problem("reserved", (), text)]) from error
 
 
 class Reporter:

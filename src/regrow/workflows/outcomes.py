@@ -19,13 +19,12 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.core import limits
 from regrow.core.handover import partition_document
-from regrow.core.models import Json, Policy, TaskId, TaskTree
+from regrow.core.models import Json, Policy, TaskTree
 from regrow.core.outcome import Outcome, attempts_of, failed, outcome_of, short_error
-from regrow.core.packing import packed, unpacked
-from regrow.core.record import Kind, Record, Start
+from regrow.core.packing import packed
+from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description
 from regrow.core.run import TreeRun
-from regrow.core.snapshot import read_ends
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.wire import ErrorType, Status
 
@@ -126,11 +125,6 @@ def child_outcome(unit: str, result: Any, error: BaseException | None) -> Outcom
     if not isinstance(cause, ApplicationError):
         kind = type(cause).__name__
     return failed(short_error(f"{unit}: {cause}"), kind or ErrorType.EXECUTION, attempts=1)
-
-
-def partition_ends(report: Any) -> dict[TaskId, Record]:
-    """Give how tasks ended, as a partition says; nothing if it did not live to say it."""
-    return dict(read_ends(cast("dict[str, Any]", unpacked(report)))) if report else {}
 
 
 def partition_loss(unit: str, error: BaseException | None) -> Outcome:

@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from regrow.core.models import TaskId
-from regrow.core.record import Kind, Start
+from regrow.core.record import Kind, Record, Start
 from regrow.core.wire import PARTITION_ASK, WORKFLOW_TYPE
 from regrow.workflows.policies import WorkOptions
 
@@ -50,7 +50,7 @@ class Running:
         self.header: dict[str, Any] = {}
         """What the activity that is being started is told beside its inputs."""
         self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
-        self._reports: deque[tuple[str, Any]] = deque()
+        self._reports: deque[tuple[str, Mapping[TaskId, Record]]] = deque()
         self._asking: deque[asyncio.Task[None]] = deque(maxlen=_MOST_ASKED)
 
     @property
@@ -58,13 +58,13 @@ class Running:
         """Whether something has ended."""
         return bool(self._news or self._reports)
 
-    def reported(self, unit: str, report: Any) -> None:
+    def reported(self, unit: str, ends: Mapping[TaskId, Record]) -> None:
         """Note what a partition says while it runs."""
         if unit in self._handles:
-            self._reports.append((unit, report))
+            self._reports.append((unit, ends))
             self._wake_up()
 
-    def reports(self) -> Iterator[tuple[str, Any]]:
+    def reports(self) -> Iterator[tuple[str, Mapping[TaskId, Record]]]:
         """Give what partitions said, in order."""
         while self._reports:
             yield self._reports.popleft()

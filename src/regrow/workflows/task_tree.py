@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from regrow.core import limits
 from regrow.core.draw.details import details
-from regrow.core.handover import obey
+from regrow.core.handover import obey, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
@@ -55,7 +55,6 @@ from regrow.workflows.outcomes import (
     argument_of,
     child_outcome,
     failure_outcome,
-    partition_ends,
     partition_loss,
     too_large,
 )
@@ -141,16 +140,21 @@ class TaskTreeWorkflow(Updates):
     @workflow.signal(name=PARTITION_REPORT, description="The engine's own: what partitions learn")
     def partition_report(self, report: Any) -> None:
         """Take in what a partition of this tree says of its tasks."""
-        said = cast("dict[str, Any]", unpacked(report))
+        try:
+            unit, ends = read_report(report)
+        except InvalidTree as error:  # whoever sent it is none of ours
+            workflow.logger.warning("ignored a report: %s", error)
+            return
         if self._work is not None:
-            self._work.reported(said["unit"], said)
+            self._work.reported(unit, ends)
 
     @workflow.signal(name=PARTITION_ASK, description="The engine's own: what a tree asks of them")
     async def partition_ask(self, request: Any) -> None:
         """Do what the tree asks of this partition of it."""
         await workflow.wait_condition(lambda: self._run is not None)
-        obey(self._tree_run, request, workflow.now())
-        self._wake_up()
+        if self._reports is not None and isinstance(request, dict):
+            obey(self._tree_run, cast("dict[str, Any]", request), workflow.now())
+            self._wake_up()
 
     def details(self) -> str:
         """Say in Markdown how the tree stands, for the Web UI; called only when somebody asks."""
@@ -287,8 +291,8 @@ class TaskTreeWorkflow(Updates):
 
     def _take_in(self) -> None:
         run, now = self._tree_run, workflow.now()
-        for unit, report in self._running.reports():
-            run.reported(unit, partition_ends(report), now)
+        for unit, ends in self._running.reports():
+            run.reported(unit, ends, now)
         for unit, done, is_timer in self._running.news():
             if is_partition(unit):
                 self._take_partition_end(unit, done)
@@ -300,7 +304,8 @@ class TaskTreeWorkflow(Updates):
     def _take_partition_end(self, unit: str, done: asyncio.Task[Any]) -> None:
         run, now = self._tree_run, workflow.now()
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
-        run.reported(unit, partition_ends(None if error else done.result()), now)
+        if error is None:
+            run.reported(unit, read_report(done.result())[1], now)
         run.partition_ended(unit, partition_loss(unit, error), now)
 
     def _outcome(self, unit: str, done: asyncio.Task[Any]) -> Outcome:
