@@ -1,6 +1,6 @@
 # `make check` is what CI runs. It expects the dev extra: pip install -e '.[dev]'
 
-.PHONY: check static lint types layers coverage package test browser long format docs
+.PHONY: check static lint types layers coverage package test browser long format docs bench
 
 check: static test
 
@@ -39,3 +39,15 @@ format:
 docs:
 	python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
+
+# Every figure of docs/performance.md but those of foreign systems; about an hour on a quiet machine.
+RESULTS = benchmarks/results
+bench:
+	python -m benchmarks.replay --jsonl $(RESULTS)/replay.jsonl
+	python -m benchmarks.end_to_end --jsonl $(RESULTS)/end_to_end.jsonl
+	python -m benchmarks.end_to_end --versus-stock --repetitions 15 --jsonl $(RESULTS)/stock.jsonl
+	python -m benchmarks.end_to_end --sizes 1000,10000,100000 --repetitions 3 --jsonl $(RESULTS)/sizes.jsonl
+	python -m benchmarks.end_to_end --local --jsonl $(RESULTS)/local.jsonl
+	python -m benchmarks.latency --local --jsonl $(RESULTS)/latency.jsonl
+	python -m benchmarks.recovery --jsonl $(RESULTS)/recovery.jsonl
+	python -m benchmarks.page

@@ -31,5 +31,6 @@ def test_wheel_and_sdist_hold_the_files_of_the_tree(tmp_path: Path) -> None:
 
     package = {name.removeprefix("src/") for name in tracked("src")}
     assert in_wheel == package
-    assert tracked("src") | tracked("tests") | tracked("examples") <= in_sdist
+    shipped = [tracked(folder) for folder in ("src", "tests", "examples", "benchmarks")]
+    assert set().union(*shipped) <= in_sdist
     assert not any(name.startswith(("workflows/", "activities/", "client/")) for name in in_sdist)
