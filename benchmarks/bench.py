@@ -134,15 +134,15 @@ class Bench:
 
     async def measured(
         self, worker: WorkerProcess, run: Callable[[str], Awaitable[Any]]
-    ) -> tuple[Used, str, Any]:
-        """Run something under a new id; gives what it took, the id, and the result."""
+    ) -> tuple[Used, str]:
+        """Run something under a new id; gives what it took, and the id."""
         id_ = f"bench-{uuid4().hex[:12]}"
         before, began = self._cpu(worker), time.perf_counter()
-        result = await run(id_)
+        await run(id_)
         wall = time.perf_counter() - began
         await asyncio.sleep(_SETTLING)
         after = self._cpu(worker)
-        return Used(wall, after[0] - before[0], after[1] - before[1]), id_, result
+        return Used(wall, after[0] - before[0], after[1] - before[1]), id_
 
     def _cpu(self, worker: WorkerProcess) -> tuple[float, float]:
         return worker.cpu, cpu_seconds(self.server_pid)

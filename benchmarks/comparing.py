@@ -1,11 +1,12 @@
 """Several ways to do the same, measured in turns on one server."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.bench import Bench, Used, WorkerProcess
+from benchmarks.bench import Bench, Size, Used, WorkerProcess
 from benchmarks.figures import Spread, in_turns, ratios, spread, written
 from benchmarks.report import Report
 
@@ -23,9 +24,7 @@ class Side:
     run: Callable[[str], Awaitable[Any]]
     """Runs it under the id that it is given."""
     used: list[Used] = field(default_factory=list[Used])
-    id: str = ""
-    """Of its latest run."""
-    result: Any = None
+    ids: list[str] = field(default_factory=list[str])
 
     def seconds(self, figure: str) -> list[float]:
         """Give one figure of every run."""
@@ -44,10 +43,17 @@ async def measure(
 ) -> None:
     """Measure every side so many times, in turns, after one round that warms up."""
     for at, side in in_turns(sides, rounds + 1):
-        used, side.id, side.result = await place.measured(side.worker, side.run)
+        used, id_ = await place.measured(side.worker, side.run)
         seconds = {name: round(value, 4) for name, value in asdict(used).items()}
         report.run(what=what, round=at, side=side.name, **seconds)
-        side.used += [used] if at else []
+        if at:
+            side.used.append(used)
+            side.ids.append(id_)
+
+
+async def sizes_of(place: Bench, side: Side) -> list[Size]:
+    """Give what each run of a side left in history."""
+    return await asyncio.gather(*[place.size(id_) for id_ in side.ids])
 
 
 def ratio(above: Side, below: Side, figure: str) -> Spread:

@@ -11,8 +11,8 @@ from typing import Final
 from benchmarks import shapes, targets
 from benchmarks.bench import Bench
 from benchmarks.command import parser, run
-from benchmarks.comparing import WALL, WORKER_CPU, Side, measure, ratio, ratio_cells
-from benchmarks.figures import exactly
+from benchmarks.comparing import WALL, WORKER_CPU, Side, measure, ratio, ratio_cells, sizes_of
+from benchmarks.figures import Spread, spread
 from benchmarks.local import compare_local, measure_batch
 from benchmarks.report import Report
 from benchmarks.shapes import Shape
@@ -60,11 +60,12 @@ async def compare_shapes(place: Bench, report: Report, options: argparse.Namespa
 
 async def _tell(place: Bench, report: Report, shape: Shape, tree: Side, hand: Side) -> None:
     for side in (tree, hand):
-        size, tasks = await place.size(side.id), len(shape.dependencies)
-        each = {"events_a_task": size.events / tasks, "bytes_a_task": size.bytes / tasks}
+        sizes, tasks = await sizes_of(place, side), len(shape.dependencies)
+        events = spread([size.events / tasks for size in sizes])
+        each = {"events_a_task": events.middle, "bytes_a_task": sizes[-1].bytes / tasks}
         report.table("end_to_end", shape=shape.name, run=side.name, **side.cells(), **each)
         if side is tree:
-            _tell_events(report, shape, size.events / tasks)
+            _tell_events(report, shape, events)
     ratios = ratio_cells(tree, hand)
     report.table("end_to_end", shape=shape.name, run="tree ÷ by hand", **ratios)
     for id_, what, figure in (("wall", "Wall", WALL), ("cpu", "Worker CPU", WORKER_CPU)):
@@ -73,8 +74,8 @@ async def _tell(place: Bench, report: Report, shape: Shape, tree: Side, hand: Si
         report.row(row, about, targets.RATIO, ratio(tree, hand, figure))
 
 
-def _tell_events(report: Report, shape: Shape, per_task: float) -> None:
-    what, found = f"Events per task, {shape.name}", exactly(per_task)
+def _tell_events(report: Report, shape: Shape, found: Spread) -> None:
+    what = f"Events per task, {shape.name}"
     if shape.name.startswith("chain"):
         report.row(f"events.chain.{shape.name}", what, targets.CHAIN_EVENTS, found, "events")
     if shape.name.startswith("fan") and len(shape.dependencies) >= _MANY:

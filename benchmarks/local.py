@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from benchmarks import targets
 from benchmarks.bench import Bench
-from benchmarks.comparing import WALL, Side, measure, ratio, ratio_cells
+from benchmarks.comparing import WALL, Side, measure, ratio, ratio_cells, sizes_of
 from benchmarks.figures import spread
 from benchmarks.report import Report
 from benchmarks.shapes import EXECUTOR, fan
@@ -36,8 +36,8 @@ async def compare_local(place: Bench, report: Report, options: argparse.Namespac
         regular = Side("regular", worker, partial(place.tree, worker, _FAN.document()))
         await measure(place, report, _FAN.name, [local, regular], options.repetitions)
         for side in (local, regular):
-            size = await place.size(side.id)
-            per_task = size.events / len(_FAN.dependencies)
+            sizes = await sizes_of(place, side)
+            per_task = sizes[-1].events / len(_FAN.dependencies)
             report.table("local", tasks=side.name, **side.cells(), events_a_task=per_task)
     report.table("local", tasks="local ÷ regular", **ratio_cells(local, regular))
     what = f"Wall, {_FAN.name}, local ÷ regular"

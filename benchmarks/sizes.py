@@ -5,6 +5,7 @@ A tree is all that belongs to it: its continuations, and the child workflows of 
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -12,8 +13,8 @@ from typing import Final
 
 from benchmarks import targets
 from benchmarks.bench import Bench, Size, WorkerProcess
-from benchmarks.comparing import SERVER_CPU, WALL, WORKER_CPU, Side, measure
-from benchmarks.figures import exactly, ratios, spread
+from benchmarks.comparing import SERVER_CPU, WALL, WORKER_CPU, Side, measure, sizes_of
+from benchmarks.figures import Spread, exactly, ratios, spread
 from benchmarks.report import Report
 from benchmarks.shapes import Shape, fan, layered
 from regrow.testing import assert_replays
@@ -42,17 +43,18 @@ class _Tree:
 
 async def compare_sizes(place: Bench, report: Report, options: argparse.Namespace) -> None:
     """Run fans and layers of every size in turns; others are compared to the first size."""
-    sizes: list[Size] = []
+    seen: list[Size] = []
     async with place.worker() as worker:
         for kind in ("fan", "layered"):
             trees = [_tree(place, worker, kind, tasks) for tasks in options.sizes]
             await measure(place, report, kind, [each.side for each in trees], options.repetitions)
             for tree in trees:
-                sizes.append(await place.size(tree.side.id))
-                _tell(report, tree, sizes[-1])
-            for tree, size in zip(trees[1:], sizes[1 - len(trees) :], strict=True):
-                _compare(report, tree, trees[0], size)
-        await _tell_largest(place, report, sizes)
+                sizes = await sizes_of(place, tree.side)
+                _tell(report, tree, sizes)
+                if tree is not trees[0]:
+                    _compare(report, tree, trees[0], sizes)
+                seen += sizes
+        await _tell_largest(place, report, seen)
 
 
 def _tree(place: Bench, worker: WorkerProcess, kind: str, tasks: int) -> _Tree:
@@ -60,21 +62,27 @@ def _tree(place: Bench, worker: WorkerProcess, kind: str, tasks: int) -> _Tree:
     return _Tree(shape, Side(shape.name, worker, partial(place.tree, worker, shape.document())))
 
 
-def _tell(report: Report, tree: _Tree, size: Size) -> None:
+def _tell(report: Report, tree: _Tree, sizes: Sequence[Size]) -> None:
+    events = max(size.largest_events for size in sizes)
+    bytes_ = max(size.largest_bytes for size in sizes)
     report.table(
         "sizes",
         tree=tree.shape.name,
         wall_a_task=tree.milliseconds(WALL),
         worker_cpu_a_task=tree.milliseconds(WORKER_CPU),
         server_cpu_a_task=tree.milliseconds(SERVER_CPU),
-        runs=size.runs,
-        events_a_task=size.events / tree.tasks,
-        largest_run=f"{size.largest_events:,} events, {size.largest_bytes:,} bytes",
+        runs=sizes[-1].runs,
+        events_a_task=_events_a_task(tree, sizes).middle,
+        largest_run=f"{events:,} events, {bytes_:,} bytes",
     )
 
 
-def _compare(report: Report, tree: _Tree, first: _Tree, size: Size) -> None:
-    name, per_task = tree.shape.name, exactly(size.events / tree.tasks)
+def _events_a_task(tree: _Tree, sizes: Sequence[Size]) -> Spread:
+    return spread([size.events / tree.tasks for size in sizes])
+
+
+def _compare(report: Report, tree: _Tree, first: _Tree, sizes: Sequence[Size]) -> None:
+    name, per_task = tree.shape.name, _events_a_task(tree, sizes)
     what = f"Worker CPU per task, {name} ÷ {first.shape.name}"
     flat = spread(ratios(tree.per_task(WORKER_CPU), first.per_task(WORKER_CPU)))
     report.row(f"sizes.cpu.{name}", what, targets.FLAT, flat)
@@ -82,7 +90,7 @@ def _compare(report: Report, tree: _Tree, first: _Tree, size: Size) -> None:
     report.row(row, what, targets.PARTITIONED_EVENTS, per_task, "events")
 
 
-async def _tell_largest(place: Bench, report: Report, sizes: list[Size]) -> None:
+async def _tell_largest(place: Bench, report: Report, sizes: Sequence[Size]) -> None:
     """Tell about the largest run of all the trees, which is what a worker may have to replay."""
     most = max(sizes, key=lambda size: size.largest_events)
     events, size = most.largest_events, max(size.largest_bytes for size in sizes)
