@@ -43,6 +43,7 @@ docs:
 # Every figure of docs/performance.md but those of foreign systems; about an hour on a quiet machine.
 RESULTS = benchmarks/results
 bench:
+	rm -f $(RESULTS)/replay.jsonl
 	python -m benchmarks.replay --jsonl $(RESULTS)/replay.jsonl
 	python -m benchmarks.end_to_end --jsonl $(RESULTS)/end_to_end.jsonl
 	python -m benchmarks.end_to_end --versus-stock --repetitions 15 --jsonl $(RESULTS)/stock.jsonl

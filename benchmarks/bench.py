@@ -6,6 +6,7 @@ after the end is counted to the run that caused it.
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -37,9 +38,15 @@ _COMPLETED: Final = WorkflowExecutionStatus.COMPLETED
 class WorkerProcess:
     """A worker in a process of its own, on a task queue of its own."""
 
-    def __init__(self, address: str, kind: Kind, task_queue: str) -> None:
-        self.task_queue = task_queue
-        self._command = [sys.executable, "-m", "benchmarks.worker", address, task_queue, kind]
+    def __init__(self, address: str, kind: Kind, bytecode: Path) -> None:
+        """`bytecode` is where Python keeps what it has compiled, as it does for a package.
+
+        The sandbox imports workflow code for each run; from a checkout it may compile it each time.
+        """
+        self.task_queue = f"bench-{kind}-{uuid4().hex[:8]}"
+        self._environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self._command = [sys.executable, "-m", "benchmarks.worker", address, self.task_queue, kind]
         self._process: asyncio.subprocess.Process | None = None
         self._past_cpu = 0.0
 
@@ -58,7 +65,7 @@ class WorkerProcess:
         """Start it; gives the seconds until it was ready."""
         began, pipe = time.perf_counter(), asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, cwd=_ROOT, stdin=pipe, stdout=pipe
+            *self._command, cwd=_ROOT, env=self._environment, stdin=pipe, stdout=pipe
         )
         assert self.running.stdout is not None  # noqa: S101 - it is a pipe
         said = await asyncio.wait_for(self.running.stdout.readline(), _START_SECONDS)
@@ -87,6 +94,11 @@ class Used:
     worker_cpu: float
     server_cpu: float
 
+    @property
+    def cpu(self) -> float:
+        """Of worker and server together."""
+        return self.worker_cpu + self.server_cpu
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -109,11 +121,12 @@ class Bench:
     address: str
     server_pid: int
     machine: str
+    folder: Path
 
     @asynccontextmanager
     async def worker(self, kind: Kind = "tuned") -> AsyncGenerator[WorkerProcess]:
         """Run a worker for as long as the block lasts."""
-        worker = WorkerProcess(self.address, kind, f"bench-{kind}-{uuid4().hex[:8]}")
+        worker = WorkerProcess(self.address, kind, self.folder)
         await worker.start()
         try:
             yield worker
@@ -171,7 +184,7 @@ async def bench(storage: Storage = "memory") -> AsyncGenerator[Bench]:
         async with embedded_server(db=db) as server:
             [pid] = {each.pid for each in psutil.Process().children()} - others
             machine = f"{await machine_line(server.client)}, state in {storage}"
-            yield Bench(server.client, server.address, pid, machine)
+            yield Bench(server.client, server.address, pid, machine, Path(folder))
 
 
 def hand_written(shape: Shape) -> tuple[str, int | list[list[int]]]:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -36,8 +37,9 @@ def run(options: argparse.Namespace, *measures: Measure) -> Report:
 async def _run(
     options: argparse.Namespace, measures: Sequence[Measure], arguments: Sequence[str]
 ) -> Report:
+    load = os.getloadavg()[0]
     async with bench(options.storage) as place:
-        report = Report(command_line(arguments), place.machine)
+        report = Report(command_line(arguments), place.machine, load)
         for measure in measures:
             await measure(place, report, options)
     report.show()

@@ -13,6 +13,7 @@ from benchmarks.report import Report
 WALL: Final = "wall"
 WORKER_CPU: Final = "worker_cpu"
 SERVER_CPU: Final = "server_cpu"
+CPU: Final = "cpu"
 
 
 @dataclass

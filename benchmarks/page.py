@@ -21,6 +21,8 @@ RESULTS: Final = _ROOT / "benchmarks" / "results"
 
 _TABLE: Final = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _TARGETS: Final = "targets"
+_REPORTED: Final = "reported"
+"""The table of rows that have no target."""
 _HEADINGS: Final = ("what", "target", "result", "spread", "met", "command")
 _MISSING: Final = "not measured"
 
@@ -37,15 +39,24 @@ def filled(page: str, records: Sequence[Record]) -> str:
 
 
 def _made(name: str, records: Sequence[Record]) -> str:
+    rows = [record for record in records if "row" in record]
     if name == _TARGETS:
-        rows = [record for record in records if "row" in record]
-        return f"\n{table(_HEADINGS, _target_lines(rows))}\n{_machines(rows)}"
+        judged = [row for row in rows if row["target"]]
+        return _shown(_HEADINGS, _target_lines(judged), judged)
+    if name == _REPORTED:
+        found = [row for row in rows if not row["target"]]
+        return _shown(_HEADINGS, map(_line, found), found)
     lines = [record for record in records if record.get("table") == name]
-    if not lines:
-        return "\nNot measured yet.\n\n"
     headings = list(dict.fromkeys(heading for line in lines for heading in line["cells"]))
     cells = ([line["cells"].get(heading, "") for heading in headings] for line in lines)
-    return f"\n{table(headings, cells)}\n{_machines(lines)}"
+    return _shown(headings, cells, lines)
+
+
+def _shown(
+    headings: Sequence[str], lines: Iterable[Sequence[str]], records: Sequence[Record]
+) -> str:
+    made = table(headings, lines) or "Not measured yet.\n"
+    return f"\n{made}\n{_machines(records)}"
 
 
 def _target_lines(rows: Sequence[Record]) -> Iterator[Sequence[str]]:
@@ -67,8 +78,10 @@ def _line(row: Record) -> Sequence[str]:
 
 
 def _machines(records: Sequence[Record]) -> str:
+    """Say on what it was measured, and how busy that was with other things."""
     said = dict.fromkeys(record["machine"] for record in records if "machine" in record)
-    return f"Measured on {'; '.join(said)}.\n\n" if said else ""
+    load = max((record.get("load", 0.0) for record in records), default=0.0)
+    return f"Measured on {'; '.join(said)}; load average before: {load}.\n\n" if said else ""
 
 
 if __name__ == "__main__":

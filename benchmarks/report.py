@@ -29,35 +29,34 @@ _PLURALS: Final = {"ratio": "", "events": "", "bytes": " B", "items/s": " a seco
 class Report:
     """Collects what one command finds."""
 
-    def __init__(self, command: str, machine: str) -> None:
-        self.command = command
-        self.machine = machine
+    def __init__(self, command: str, machine: str, load: float) -> None:
+        """`load` is the machine's load average before the first measurement."""
+        self._about: Record = {"command": command, "machine": machine, "load": round(load, 1)}
         self.records: list[Record] = []
 
     def run(self, **what: Any) -> None:
         """Keep one measurement, and say it to whoever waits."""
-        self.records.append({"run": what, "command": self.command})
+        self.records.append({"run": what, "command": self._about["command"]})
         words = (f"{key}={_plain(value)}" for key, value in what.items())
         print("  ", *words, file=sys.stderr, flush=True)
 
     def table(self, name: str, **cells: Any) -> None:
         """Keep one line of a table."""
         shown = {key.replace("_", " "): _plain(value) for key, value in cells.items()}
-        self.records.append(
-            {"table": name, "cells": shown, "machine": self.machine, "command": self.command}
-        )
+        self.records.append({"table": name, "cells": shown, **self._about})
 
     def row(self, row: str, what: str, target: str, found: Spread, unit: str = "ratio") -> None:
         """Keep the answer to a target."""
         figures = {"result": found.middle, "low": found.low, "high": found.high}
         rounded = {key: round(value, 4) for key, value in figures.items()}
         about = {"row": row, "what": what, "target": target, **rounded, "unit": unit}
-        self.records.append({**about, "command": self.command, "machine": self.machine})
+        self.records.append({**about, **self._about})
 
     def show(self) -> None:
         """Print the tables, then how the targets were met."""
         console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(f"\n{self.command}\n{self.machine}", highlight=False)
+        about = "\n{command}\n{machine}, load average before {load}".format(**self._about)
+        console.print(about, highlight=False)
         tables = [record for record in self.records if "table" in record]
         for name in dict.fromkeys(record["table"] for record in tables):
             lines = [record["cells"] for record in tables if record["table"] == name]

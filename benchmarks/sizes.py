@@ -94,11 +94,11 @@ async def _tell_largest(place: Bench, report: Report, sizes: Sequence[Size]) -> 
     """Tell about the largest run of all the trees, which is what a worker may have to replay."""
     most = max(sizes, key=lambda size: size.largest_events)
     events, size = most.largest_events, max(size.largest_bytes for size in sizes)
-    what = "Largest single run"
-    report.row("largest.events", what, targets.RUN_EVENTS, exactly(events), "events")
-    report.row("largest.bytes", what, targets.RUN_BYTES, exactly(size), "bytes")
+    what = "Largest single run, {}".format
+    report.row("largest.events", what("events"), targets.RUN_EVENTS, exactly(events), "events")
+    report.row("largest.bytes", what("bytes"), targets.RUN_BYTES, exactly(size), "bytes")
     seconds = spread(await _replays(place, *most.largest))
-    report.row("largest.replay", f"{what}, CPU of its replay", targets.RUN_REPLAY, seconds, "s")
+    report.row("largest.replay", what("CPU of its replay"), targets.RUN_REPLAY, seconds, "s")
 
 
 async def _replays(place: Bench, id_: str, run_id: str) -> list[float]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks import targets
 from benchmarks.bench import Bench, Kind
-from benchmarks.comparing import WALL, WORKER_CPU, Side, measure, ratio, ratio_cells
+from benchmarks.comparing import CPU, WALL, WORKER_CPU, Side, measure, ratio, ratio_cells
 from benchmarks.report import Report
 from benchmarks.shapes import fan
 
@@ -23,6 +23,12 @@ _NAMES: Final = {
     "hosted": "stock worker, Regrow's activities",
     "stock": "stock worker, plain activities",
 }
+
+_ROWS: Final = (
+    ("cpu.both", "CPU of worker and server", CPU),
+    ("cpu.worker", "CPU of the worker", WORKER_CPU),
+    ("wall", "Wall", WALL),
+)
 
 
 async def compare_with_stock(place: Bench, report: Report, options: argparse.Namespace) -> None:
@@ -42,6 +48,6 @@ def _tell(report: Report, tuned: Side, hosted: Side, stock: Side) -> None:
         report.table("stock", worker=side.name, **side.cells())
     report.table("stock", worker="Regrow's ÷ stock", **ratio_cells(tuned, stock))
     report.table("stock", worker="with the same activities", **ratio_cells(tuned, hosted))
-    for id_, what, figure in (("cpu", "CPU", WORKER_CPU), ("wall", "wall", WALL)):
+    for id_, what, figure in _ROWS:
         about = f"{what}, {_FAN.name} by hand, Regrow's worker ÷ stock"
         report.row(f"stock.{id_}", about, targets.STOCK, ratio(tuned, stock, figure))

@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target; rows of results whose id is this one, or begins with it and a point, answer it."""
+    """A target; rows of results answer it whose id is its own, or that with `.` or `-` and more."""
 
     id: str
     what: str
@@ -15,7 +15,7 @@ class Target:
 
     def is_answered_by(self, row: str) -> bool:
         """Whether a row of results belongs to this target."""
-        return row == self.id or row.startswith(f"{self.id}.")
+        return row == self.id or row.startswith((f"{self.id}.", f"{self.id}-"))
 
 
 _END_TO_END: Final = "python -m benchmarks.end_to_end"

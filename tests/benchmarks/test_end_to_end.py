@@ -15,7 +15,7 @@ DIFFERS = ("activityId", "workflowTaskCompletedEventId")
 
 
 async def test_each_shape_is_run_both_ways_and_compared() -> None:
-    report = Report("a test", "a machine")
+    report = Report("a test", "a machine", 0.0)
     shapes = [fan(3), chain(2), layered(2, 3), diamond(3)]
     async with bench() as place:
         await compare_shapes(place, report, Namespace(shapes=shapes, repetitions=1))

@@ -43,10 +43,19 @@ def test_a_row_that_answers_no_target_is_not_lost() -> None:
     assert page.count("not measured") == len(TARGETS)
 
 
+def test_what_has_no_target_is_reported_apart() -> None:
+    rows = [a_row("replay"), a_row("replay-start", target="")]
+
+    assert "What replay-start is" not in filled(EMPTY.format("targets"), rows)
+    reported = filled(EMPTY.format("reported"), rows)
+    assert "What replay-start is" in reported
+    assert "What replay is" not in reported
+
+
 def test_a_table_has_the_cells_of_its_lines_and_says_where_it_was_measured() -> None:
     lines = [
         {"table": "peers", "cells": {"system": "A", "fan": "1 s"}, "machine": "2 cores"},
-        {"table": "peers", "cells": {"system": "B", "chain": "2 s"}, "machine": "2 cores"},
+        {"table": "peers", "cells": {"system": "B", "chain": "2 s"}, "load": 0.4},
         {"table": "others", "cells": {"system": "C"}, "machine": "4 cores"},
     ]
     page = filled(EMPTY.format("peers"), lines)
@@ -54,7 +63,7 @@ def test_a_table_has_the_cells_of_its_lines_and_says_where_it_was_measured() -> 
     assert "| system | fan | chain |" in page
     assert "| A | 1 s |  |" in page
     assert "| B |  | 2 s |" in page
-    assert "Measured on 2 cores." in page
+    assert "Measured on 2 cores; load average before: 0.4." in page
     assert "4 cores" not in page
 
 

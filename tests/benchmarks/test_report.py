@@ -9,7 +9,7 @@ from benchmarks.report import Report, target_cells
 
 
 def a_report() -> Report:
-    report = Report("python -m benchmarks.some", "2 cores")
+    report = Report("python -m benchmarks.some", "2 cores", 0.25)
     report.run(what="fan-3", wall=0.5)
     report.table("shapes", shape="fan-3", worker_cpu=0.25)
     report.row("stock.cpu", "CPU", "≤ 0.45", Spread(0.412345, 0.4, 0.43))
@@ -59,4 +59,5 @@ def test_lines_of_json_take_the_place_of_what_was_there(tmp_path: Path) -> None:
         "unit": "ratio",
         "command": "python -m benchmarks.some",
         "machine": "2 cores",
+        "load": 0.2,
     }
