@@ -23,7 +23,7 @@ from temporalio.client import Client
 from benchmarks.figures import Spread, meets, number
 
 Record = dict[str, Any]
-_PLURALS: Final = {"ratio": "", "events": "", "bytes": " B", "items/s": " a second"}
+_UNITS: Final = {"ratio": "", "events": "", "bytes": " B", "items/s": " a second"}
 
 
 class Report:
@@ -36,7 +36,7 @@ class Report:
 
     def run(self, **what: Any) -> None:
         """Keep one measurement, and say it to whoever waits."""
-        self.records.append({"run": what, "command": self._about["command"]})
+        self.records.append({"run": what})
         words = (f"{key}={_plain(value)}" for key, value in what.items())
         print("  ", *words, file=sys.stderr, flush=True)
 
@@ -86,7 +86,7 @@ def target_cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 def with_unit(value: float, unit: str) -> str:
     """Write a figure with its unit; a ratio and a count have none."""
-    return number(value) + _PLURALS.get(unit, f" {unit}")
+    return number(value) + _UNITS.get(unit, f" {unit}")
 
 
 async def machine_line(client: Client) -> str:

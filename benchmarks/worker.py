@@ -9,6 +9,7 @@ them have the hand-written workflows. Logs are off, since a stock worker writes 
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -83,3 +84,4 @@ async def _serve(address: str, task_queue: str, kind: str) -> None:
 if __name__ == "__main__":
     configure_logs(level="ERROR", style="json")
     asyncio.run(_serve(*sys.argv[1:]))
+    os._exit(0)  # nothing is left to do, and native threads may trip over the interpreter's end

@@ -1,6 +1,7 @@
 """The comparison itself: both sides do the same, and what is told of them is there."""
 
 from argparse import Namespace
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,11 +15,16 @@ from temporalio.api.history.v1 import HistoryEvent
 DIFFERS = ("activityId", "workflowTaskCompletedEventId")
 
 
-async def test_each_shape_is_run_both_ways_and_compared() -> None:
+@pytest.fixture(scope="module")
+async def place() -> AsyncIterator[Bench]:
+    async with bench() as started:
+        yield started
+
+
+async def test_each_shape_is_run_both_ways_and_compared(place: Bench) -> None:
     report = Report("a test", "a machine", 0.0)
     shapes = [fan(3), chain(2), layered(2, 3), diamond(3)]
-    async with bench() as place:
-        await compare_shapes(place, report, Namespace(shapes=shapes, repetitions=1))
+    await compare_shapes(place, report, Namespace(shapes=shapes, repetitions=1))
 
     rows = [record["row"] for record in report.records if "row" in record]
     assert [row for row in rows if row.endswith("fan-3")] == [
@@ -32,11 +38,12 @@ async def test_each_shape_is_run_both_ways_and_compared() -> None:
 
 
 @pytest.mark.parametrize("shape", [fan(2), chain(2), layered(2, 3)], ids=lambda shape: shape.name)
-async def test_both_sides_run_the_very_same_activities(shape: Shape) -> None:
-    async with bench() as place, place.worker() as worker:
-        await place.tree(worker, shape.document(), "as-a-tree")
-        results = await place.by_hand(worker, shape, "by-hand")
-        tree, hand = [await activities(place, id_) for id_ in ("as-a-tree", "by-hand")]
+async def test_both_sides_run_the_very_same_activities(place: Bench, shape: Shape) -> None:
+    ids = [f"{shape.name}-{side}" for side in ("tree", "by-hand")]
+    async with place.worker() as worker:
+        await place.tree(worker, shape.document(), ids[0])
+        results = await place.by_hand(worker, shape, ids[1])
+    tree, hand = [await activities(place, id_) for id_ in ids]
 
     assert results == [*range(len(shape.dependencies))]
     assert tree == hand
