@@ -117,7 +117,7 @@ def _lean(runner: WorkflowRunner, converter: DataConverter) -> WorkflowRunner:
         runner, sandbox.SandboxedWorkflowRunner
     ):
         return runner
-    return ContextFreeRunner(runner)
+    return ContextFreeRunner(runner, stores=converter.external_storage is not None)
 
 
 def _looks_at_contexts(part: object) -> bool:
@@ -129,12 +129,12 @@ class ContextFreeRunner(WorkflowRunner):
     """A sandboxed runner that doesn't ask the sandbox for a serialization context per payload.
 
     The stock one answers with an `exec()` in the sandbox for every payload, half of a workflow
-    task's time. For converters and codecs that don't look at the answer; where to keep payloads
-    outside of history is asked separately, so external storage works with it.
+    task's time. For converters and codecs that don't look at the answer.
     """
 
-    def __init__(self, inner: sandbox.SandboxedWorkflowRunner) -> None:
-        self._inner = inner
+    def __init__(self, inner: sandbox.SandboxedWorkflowRunner, *, stores: bool) -> None:
+        """Only where payloads are stored elsewhere (`stores`) is asked where."""
+        self._inner, self._stores = inner, stores
 
     def prepare_workflow(self, defn: Any) -> None:
         """Check that the workflow can be imported in the sandbox."""
@@ -142,7 +142,7 @@ class ContextFreeRunner(WorkflowRunner):
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Create the sandboxed instance, and answer for it."""
-        return _ContextFreeInstance(self._inner.create_instance(det))
+        return _ContextFreeInstance(self._inner.create_instance(det), stores=self._stores)
 
     def set_worker_level_failure_exception_types(self, types: Any) -> None:
         """Pass on."""
@@ -150,8 +150,8 @@ class ContextFreeRunner(WorkflowRunner):
 
 
 class _ContextFreeInstance(WorkflowInstance):
-    def __init__(self, inner: WorkflowInstance) -> None:
-        self._inner = inner
+    def __init__(self, inner: WorkflowInstance, *, stores: bool) -> None:
+        self._inner, self._stores = inner, stores
 
     def activate(self, act: Any) -> Any:
         return self._inner.activate(act)
@@ -161,7 +161,7 @@ class _ContextFreeInstance(WorkflowInstance):
         return None
 
     def get_external_store_context(self, command_info: Any) -> Any:
-        return self._inner.get_external_store_context(command_info)
+        return self._inner.get_external_store_context(command_info) if self._stores else None
 
     def get_info(self) -> Any:
         return self._inner.get_info()
