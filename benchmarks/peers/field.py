@@ -49,6 +49,7 @@ _RESTATE: Final = Environment(
 _PREFECT: Final = Environment(
     "prefect", ("prefect==3.9.1", "fastapi==0.150.0", "starlette==1.10.0", "SQLAlchemy==2.1.9")
 )
+_DAGSTER: Final = Environment("dagster", ("dagster==1.13.28", "SQLAlchemy==2.1.9"))
 _APFLOW: Final = Environment("apflow", ("apflow==0.24.0", "greenlet==3.5.6", "SQLAlchemy==2.1.9"))
 _AIPARTNERUPFLOW: Final = Environment(
     "aipartnerupflow",
@@ -96,6 +97,15 @@ PEERS: Final[Sequence[Peer]] = (
         f"{_SQLITE_WAL}; results in files, not synced",
         _A_KILL,
         environment=_PREFECT,
+    ),
+    Peer(
+        "dagster",
+        "Dagster 1.13.28",
+        "dagster",
+        "SQLite, WAL, each commit synced; results in files, not synced",
+        _A_KILL,
+        environment=_DAGSTER,
+        most=1,
     ),
     Peer("apflow", "apflow 0.24.0", "apflow", _SQLITE_WAL, _A_KILL, ("apflow",), _APFLOW, most=1),
     Peer(
