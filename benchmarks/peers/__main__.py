@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -34,9 +35,10 @@ def main() -> None:
     places = {peer.name: _place(peer, options.envs) for peer in peers}
     _say(machine := _machine())
     findings: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    for course, peer, finding in _runs(peers, courses, places, options.repeat, options.limit):
-        findings[course.name, peer.name].append(finding)
-        _say(f"{course.name} {peer.name}: {finding.said or f'{finding.seconds:.4f} s'}")
+    with suppress(KeyboardInterrupt):  # what was found until then is shown
+        for course, peer, finding in _runs(peers, courses, places, options.repeat, options.limit):
+            findings[course.name, peer.name].append(finding)
+            _say(f"{course.name} {peer.name}: {finding.said or f'{finding.seconds:.4f} s'}")
     times, cpu = (markdown(peers, courses, findings, cpu=each) for each in (False, True))
     wall = "Time from the start of the work to its results"
     _print(machine, f"{wall}:", times, "Processor time of the same, servers included:", cpu)
