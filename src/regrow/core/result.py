@@ -17,6 +17,8 @@ from regrow.core.wire import ErrorType, Status
 AND_MORE: Final = "…"
 """Stands for the names that were too many to list."""
 
+_as_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class TaskBecause(BaseModel):
     """Why a task did not run."""
@@ -211,8 +213,7 @@ def failure_message(result: Mapping[str, Any]) -> str:
 
 def json_size(value: object) -> int:
     """Give the bytes a value takes as JSON."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return len(text.encode(errors="surrogatepass"))
+    return len(_as_json(value).encode(errors="surrogatepass"))
 
 
 def _fitting(
@@ -241,20 +242,31 @@ def _bounded_tasks(
     run: TreeRun, results_room: int, left: int
 ) -> tuple[dict[str, dict[str, Any]], bool]:
     roots: dict[TaskId, TaskId] = {}
-    entries: dict[str, dict[str, Any]] = {}
-    total = 0
-    for task_id in run.records if len(run.records) <= limits.MAX_LISTED_TASKS else ():
-        entry = task_entry(run, task_id, roots)
-        size = json_size(entry["result"]) + json_size(entry["metadata"])
-        if size > results_room:
-            entry = _without_result(entry)
-        else:
-            results_room -= size
-        entries[task_id] = entry
-        total += json_size(entry) + len(task_id) + 4
-    if entries and total <= left:
+    if len(run.records) > limits.MAX_LISTED_TASKS:
+        return _incomplete_tasks(run, roots, left), True
+    entries = {task_id: task_entry(run, task_id, roots) for task_id in run.records}
+    if json_size([_weighty(entry) for entry in entries.values()]) > results_room:
+        entries = _with_results_within(entries, results_room)
+    if json_size(entries) <= left:
         return entries, False
     return _incomplete_tasks(run, roots, left), True
+
+
+def _with_results_within(
+    entries: Mapping[TaskId, dict[str, Any]], room: int
+) -> dict[TaskId, dict[str, Any]]:
+    """Leave out results, in the order of the tasks, for which there is no room any more."""
+    kept: dict[TaskId, dict[str, Any]] = {}
+    for task_id, entry in entries.items():
+        size = sum(map(json_size, _weighty(entry)))
+        kept[task_id] = entry if size <= room else _without_result(entry)
+        room -= size if size <= room else 0
+    return kept
+
+
+def _weighty(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Give what of an entry may be large."""
+    return entry["result"], entry["metadata"]
 
 
 def _incomplete_tasks(
