@@ -1,7 +1,7 @@
 """From a task's policy to the options of a Temporal activity."""
 
 from datetime import timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
@@ -15,36 +15,30 @@ from regrow.core.wire import COMPENSATE, MEMO_NAME
 _SUMMARY_LENGTH = 200
 
 
-class _Options(NamedTuple):
-    """What all tasks under one policy share; made once, since replays make it again."""
-
-    retry_policy: RetryPolicy
-    timeouts: dict[str, timedelta | None]
-    cancellation_type: workflow.ActivityCancellationType
-
-
 class WorkOptions:
-    """Gives the keyword arguments with which activities, sub-trees and timers are started."""
+    """Gives the keyword arguments with which activities, sub-trees and timers are started.
+
+    What tasks share is made once: replays make it all again.
+    """
 
     def __init__(self, plan: Plan, tree_id: str) -> None:
         self._plan = plan
         self._tree_id = tree_id
         self._tasks = {task.id: task for task in plan.tree.tasks}
-        self._made: dict[int, _Options] = {}
+        self._shared: dict[int, dict[str, Any]] = {}
+        self._priorities: dict[int, Priority] = {}
 
     def activity(self, start: Start) -> dict[str, Any]:
         """Give the options of an activity: a task, an item, or a compensation."""
         policy = self._plan.policy(start.unit)
-        options = self._made.get(id(policy))
-        if options is None:
-            options = self._made[id(policy)] = _make(policy)
+        shared = self._shared.get(id(policy))
+        if shared is None:
+            shared = self._shared[id(policy)] = _shared_options(policy)
         undoes = start.unit.endswith(COMPENSATE)
         return {
-            **options.timeouts,
+            **shared,
             "activity_id": start.unit,
             "task_queue": None if undoes else self._queue(start.task_id),
-            "retry_policy": options.retry_policy,
-            "cancellation_type": options.cancellation_type,
             "summary": self.label(start.unit, start.task_id),
             "priority": self._priority(start.task_id),
         }
@@ -86,9 +80,13 @@ class WorkOptions:
         return None if self._plan.tree.demo else self._tasks[task_id].task_queue
 
     def _priority(self, task_id: TaskId) -> Priority:
-        return Priority(
-            priority_key=self._tasks[task_id].priority + 1, fairness_key=self._plan.tree.user_id
-        )
+        urgency = self._tasks[task_id].priority
+        made = self._priorities.get(urgency)
+        if made is None:
+            user_id = self._plan.tree.user_id
+            made = Priority(priority_key=urgency + 1, fairness_key=user_id)
+            self._priorities[urgency] = made
+        return made
 
 
 def summary(task_id: TaskId, title: str) -> str:
@@ -97,27 +95,25 @@ def summary(task_id: TaskId, title: str) -> str:
     return text[:_SUMMARY_LENGTH]
 
 
-def _make(policy: Policy) -> _Options:
+def _shared_options(policy: Policy) -> dict[str, Any]:
     retry = policy.retry
-    return _Options(
-        RetryPolicy(
+    return {
+        "retry_policy": RetryPolicy(
             initial_interval=retry.initial_interval or timedelta(seconds=1),
             backoff_coefficient=retry.backoff_coefficient or 2.0,
             maximum_interval=_maximum_interval(policy),
             maximum_attempts=retry.maximum_attempts or 0,
             non_retryable_error_types=list(retry.non_retryable_error_types),
         ),
-        {
-            "start_to_close_timeout": policy.start_to_close_timeout,
-            "schedule_to_close_timeout": policy.schedule_to_close_timeout,
-            "schedule_to_start_timeout": policy.schedule_to_start_timeout,
-            "heartbeat_timeout": policy.heartbeat_timeout,
-        },
+        "start_to_close_timeout": policy.start_to_close_timeout,
+        "schedule_to_close_timeout": policy.schedule_to_close_timeout,
+        "schedule_to_start_timeout": policy.schedule_to_start_timeout,
+        "heartbeat_timeout": policy.heartbeat_timeout,
         # Without a heartbeat a cancel never arrives, so there is nothing to wait for.
-        workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+        "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         if policy.heartbeat_timeout
         else workflow.ActivityCancellationType.TRY_CANCEL,
-    )
+    }
 
 
 def _maximum_interval(policy: Policy) -> timedelta | None:
