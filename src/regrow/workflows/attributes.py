@@ -26,25 +26,28 @@ _KEYS: Final[Mapping[str, SearchAttributeKey[Any]]] = {
 
 
 class Listing:
-    """Keeps the attributes that the server has up to date; without any it does nothing.
-
-    What the server was told is in the workflow's own info, also in a continuation.
-    """
+    """Keeps the attributes that the server has up to date; without any it does nothing."""
 
     def __init__(self, run: TreeRun, known: Sequence[str]) -> None:
         self._attributes = TreeAttributes(run)
         self._keys = {name: _KEYS[name] for name in known if name in _KEYS}
+        told = workflow.info().typed_search_attributes  # by the run that this one continues
+        self._told: dict[str, Any] = {name: told.get(key) or [] for name, key in self._keys.items()}
 
     def tell(self) -> None:
         """Upsert what has changed, which costs an event; most of the time nothing has."""
         if not self._keys:
             return
-        values, told = self._attributes.values(), workflow.info().typed_search_attributes
+        values = self._attributes.values()
+        changed = [name for name, told in self._told.items() if told != values[name]]
+        if not changed:
+            return
         updates: list[SearchAttributeUpdate[Any]] = [
             # An empty list could not be told from one that was never set.
-            key.value_set(values[name]) if values[name] else key.value_unset()
-            for name, key in self._keys.items()
-            if (told.get(key) or []) != values[name]
+            self._keys[name].value_set(values[name])
+            if values[name]
+            else self._keys[name].value_unset()
+            for name in changed
         ]
-        if updates:
-            workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType]  # untyped in the SDK
+        workflow.upsert_search_attributes(updates)  # pyright: ignore[reportUnknownMemberType]  # untyped in the SDK
+        self._told |= {name: values[name] for name in changed}
