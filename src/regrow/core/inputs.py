@@ -60,8 +60,7 @@ class Inputs:
 
         The author's keys win, then results under a name, then spread ones, the later edge first.
         """
-        own = self.template.render(upstream, budget)
-        assert isinstance(own, dict)  # noqa: S101 - a task's inputs are a mapping
+        own = cast("dict[str, Json]", self.template.render(upstream, budget))
         spread: dict[str, Json] = {}
         named: dict[str, Json] = {}
         for edge in self.passed:

@@ -208,6 +208,8 @@ def compile_expression(text: str) -> Expression:
 
 def compile_template(value: Json) -> Template:
     """Compile every reference inside a value; raises `ExpressionError` at the first bad one."""
+    if OPEN not in repr(value):
+        return Template((), lambda _, budget: _copied(value, budget))
     found: list[Expression | Secret] = []
     fill = _compile(value, found)
     expressions = [part for part in found if isinstance(part, Expression)]
@@ -242,6 +244,20 @@ def _check_weight(filled: Json, expressions: Sequence[Expression]) -> None:
             f"with the other {len(expressions) - 1} references it gives more than {most:,} bytes"
         )
         raise expressions[0].failed(reason)
+
+
+def _copied(value: Json, budget: Budget) -> Json:
+    """Give a value in which there is nothing to fill in, at the price of one in which there is."""
+    kind = type(value)  # exact, as it comes from JSON; the sandbox makes `isinstance` slow
+    if kind is dict:
+        fields = cast("dict[str, Json]", value)
+        budget.make(len(fields))
+        return {key: _copied(item, budget) for key, item in fields.items()}
+    if kind is list:
+        items = cast("list[Json]", value)
+        budget.make(len(items))
+        return [_copied(item, budget) for item in items]
+    return value
 
 
 def _compile(value: Json, found: list[Expression | Secret]) -> _Fill:
