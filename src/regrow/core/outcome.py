@@ -87,7 +87,8 @@ def read_answer(value: Json) -> Answer:
         return Answer(ok=True, result=value)
     if value["status"] == Status.FAILED.value:
         return _read_failure(value)
-    rest = {key: item for key, item in value.items() if key != "status"}
+    rest = {**value}
+    del rest["status"]
     if "result" not in rest:
         return Answer(ok=True, result=rest)
     result = rest.pop("result")
@@ -132,7 +133,7 @@ def outcome_of(value: Json) -> Outcome:
 def attempts_of(metadata: Mapping[str, Any]) -> int | None:
     """Read how often the executor ran, if the host said so."""
     attempt = metadata.get("attempt")
-    return attempt if isinstance(attempt, int) and not isinstance(attempt, bool) else None
+    return attempt if type(attempt) is int else None
 
 
 def short_error(text: str) -> str:

@@ -67,6 +67,8 @@ class Plan:
 
     def is_subtree(self, unit: str) -> bool:
         """Tell whether a unit of work is a workflow of its own."""
+        if unit in self.activities:
+            return False
         task_id, _ = split_unit(unit)
         return self.natives.get(task_id) == TREE and not unit.endswith(COMPENSATE)
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regrow.core import limits
@@ -111,7 +112,7 @@ class TreeRun:
         self._running: dict[str, TaskId] = {}
         self._failed = False
         self._interrupts: deque[str] = deque()
-        self._steps_at_once = steps_at_once
+        self._steps_at_once = inf if steps_at_once is None else steps_at_once
         self._effort = 0
 
     # --- what others see
@@ -223,9 +224,9 @@ class TreeRun:
     def next_start(self, now: datetime) -> Start | None:
         """Give what starts next, or None when nothing can; settles what needs no worker."""
         while self._may_go_on:
-            self._pass_gates(now)
-            if not self._may_go_on:  # such as when a gate failed its task, and the tree gave up
-                break
+            if (unblocked := self._frontier.unblocked()) is not None:
+                self._pass_gate(unblocked, now)
+                continue
             if self._begun_waits:
                 start = self._begun_waits.popleft()
                 if self._still_waits(start, now):
@@ -273,7 +274,7 @@ class TreeRun:
     @property
     def is_tired(self) -> bool:
         """Whether deciding took so long that the rest is left for later, after a `rest`."""
-        return self._steps_at_once is not None and self._effort >= self._steps_at_once
+        return self._effort >= self._steps_at_once
 
     def rest(self) -> None:
         """Begin anew to count what deciding takes."""
@@ -307,9 +308,8 @@ class TreeRun:
 
     def ended(self, unit: str, outcome: Outcome, at: datetime) -> None:
         """Record how an activity or a sub-tree ended: a result, a failure, or a cancel."""
-        task_id, index = split_unit(unit)
-        del self._running[unit]
-        if index is not None:
+        task_id = self._running.pop(unit)
+        if task_id in self.maps and not unit.endswith(COMPENSATE):
             self.maps[task_id].running -= 1
         self._end_unit(unit, outcome, at)
 
@@ -481,13 +481,12 @@ class TreeRun:
 
     # --- gates: what needs no worker
 
-    def _pass_gates(self, now: datetime) -> None:
-        while self._may_go_on and (task_id := self._frontier.unblocked()) is not None:
-            if task_id in self.partitions.holders:
-                continue
-            outcome = self._gate(task_id, now)
-            if outcome is not None:
-                self._settle(task_id, outcome, now)
+    def _pass_gate(self, task_id: TaskId, now: datetime) -> None:
+        if task_id in self.partitions.holders:
+            return
+        outcome = self._gate(task_id, now)
+        if outcome is not None:
+            self._settle(task_id, outcome, now)  # such that the tree may give up
 
     def _gate(self, task_id: TaskId, now: datetime) -> Outcome | None:
         """Decide about a task whose edges are satisfied; an outcome ends it here and now."""
@@ -498,15 +497,19 @@ class TreeRun:
             end = self._paid(lambda budget: decide(self, task, now, budget))
         except ExpressionError as error:
             return _no_value(error)
+        if end is None:
+            self._let_run(task_id)
+            return None
         if isinstance(end, Wait):
             self._begun_waits.append(Start(task_id, task_id, Kind.WAIT, wait=end))
-        elif end is not None:
-            return end
-        elif task_id in self.maps:
+            return None
+        return end
+
+    def _let_run(self, task_id: TaskId) -> None:
+        if task_id in self.maps:
             self._queue_map(task_id)
         elif self.records[task_id].status is Status.PENDING:
             self._frontier.enqueue(task_id)
-        return None
 
     def _paid(self, make: Callable[[Budget], _T]) -> _T:
         """Evaluate within bounds, and remember what it took."""
