@@ -22,6 +22,11 @@ class Rollover:
         """Until a hand-over had to be put off: the server goes on suggesting it."""
         self._held_since: datetime | None = None
 
+    @property
+    def is_held(self) -> bool:
+        """Whether starts are held back."""
+        return self._held_since is not None
+
     def holds(self, events: int, size: int, suggested: bool, now: datetime) -> bool:  # noqa: FBT001
         """Tell whether starts are held back now; `suggested` is the server's own opinion."""
         if self._held_since is not None:

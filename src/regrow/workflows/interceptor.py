@@ -1,5 +1,6 @@
 """What stands before every workflow of a worker: headers for executors, details for people."""
 
+from functools import cached_property
 from typing import Any, Final
 
 from temporalio import workflow
@@ -39,11 +40,17 @@ class _Outbound(WorkflowOutboundInterceptor):
     """Writes the `regrow` header: what an executor may know beyond workflow and activity id."""
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the SDK's name
-        said = _said(input) if _is_tree() and input.activity != DESCRIBE_EXECUTORS else {}
+        is_of_tree = self._is_in_tree and input.activity != DESCRIBE_EXECUTORS
+        said = _said(input) if is_of_tree else {}
         if said:
             payload = workflow.payload_converter().to_payload(said)
             input.headers = {**input.headers, HEADER: payload}
         return super().start_activity(input)
+
+    @cached_property
+    def _is_in_tree(self) -> bool:
+        """Asked for each activity, and the same for all of one workflow."""
+        return _is_tree()
 
 
 def _is_tree() -> bool:

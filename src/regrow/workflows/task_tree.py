@@ -5,7 +5,7 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -92,6 +92,7 @@ class TaskTreeWorkflow(Updates):
         self._is_paced = True
         self._was_cancelled = False
         self._rollover = Rollover(workflow.info().get_current_history_size())
+        self._converter = workflow.payload_converter()
         self._wake: asyncio.Future[None] | None = None
         part = self._engine.get(PARTITION_KEY)
         self._reports = Reports(part, self._wake_up) if part else None
@@ -106,17 +107,18 @@ class TaskTreeWorkflow(Updates):
         except InvalidTree as error:
             raise _refusal(error) from None
         known = self._engine["description"].get("search_attributes", ())
-        listing = Listing(self._tree_run, known)
+        run = self._tree_run
+        listing = Listing(run, known)
         while True:
             await self._interrupt()
             more = self._start_what_can()
-            if self._tree_run.has_interrupts:
+            if run.has_interrupts:
                 continue  # a start failed its task, and that the tree
             listing.tell()
             self._tell_partitions()
             if self._reports is not None:
-                self._reports.tell(self._tree_run)
-            if self._tree_run.is_finished:
+                self._reports.tell(run)
+            if run.is_finished:
                 return await self._end()
             await self._next_activation(_NEXT_TASK if more else self._rest_of_hold())
             self._take_in()
@@ -253,29 +255,30 @@ class TaskTreeWorkflow(Updates):
 
     def _start_what_can(self) -> bool:
         """Start ready tasks; tells whether some are left for the next workflow task."""
-        self._tree_run.rest()
-        if self._holding():
+        run, now = self._tree_run, workflow.now()
+        run.rest()
+        if self._holding(now):
             return False
         started, size, waits = 0, 0, 0
-        while (start := self._tree_run.next_start(workflow.now())) is not None:
+        while (start := run.next_start(now)) is not None:
             if start.kind is Kind.WAIT:
-                self._tree_run.waiting(start, workflow.now())
+                run.waiting(start, now)
                 self._running.set_timer(start.task_id, start.wait and start.wait.until)
                 waits += 1
                 if waits >= limits.MAX_WAITS_PER_TASK:
                     return True
                 continue
-            size += self._start(start)
+            size += self._start(start, now)
             started += 1
             if started >= limits.MAX_STARTS_PER_TASK or size >= limits.MAX_BYTES_PER_TASK:
                 return True
-        return self._tree_run.is_tired
+        return run.is_tired
 
-    def _start(self, start: Start) -> int:
+    def _start(self, start: Start, now: datetime) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
-        run, now = self._tree_run, workflow.now()
+        run = self._tree_run
         argument = argument_of(start, run, self._description)
-        payload = workflow.payload_converter().to_payload(argument)
+        payload = self._converter.to_payload(argument)
         size = len(payload.data)
         if start.kind is Kind.PARTITION and size > limits.MAX_PAYLOAD:
             run.partition_refused(start.unit, now)
@@ -314,7 +317,7 @@ class TaskTreeWorkflow(Updates):
             return child_outcome(unit, None if error else done.result(), error)
         if error is None:
             given = done.result()
-            return answer_outcome(given and given.payload, workflow.payload_converter())
+            return answer_outcome(given and given.payload, self._converter)
         return failure_outcome(error, self._tree_run.plan.policy(unit))
 
     def _wake_up(self) -> None:
@@ -338,10 +341,11 @@ class TaskTreeWorkflow(Updates):
 
     async def _interrupt(self) -> None:
         """Cancel what runs, after the tree has been closed; what has just ended keeps its end."""
-        if self._tree_run.has_interrupts:
-            for _ in range(_TURNS):
-                await self._turn()
-            self._take_in()
+        if not self._tree_run.has_interrupts:
+            return
+        for _ in range(_TURNS):
+            await self._turn()
+        self._take_in()
         self._cancel_handles()
 
     async def _turn(self) -> None:
@@ -372,7 +376,7 @@ class TaskTreeWorkflow(Updates):
 
     # --- handing over to a fresh run
 
-    def _holding(self) -> bool:
+    def _holding(self, now: datetime) -> bool:
         """Hold back starts when the history is due to be left, and leave it once nothing runs."""
         if self._tree_run.is_drained and not self._may_hand_over_drained:
             return False
@@ -384,7 +388,7 @@ class TaskTreeWorkflow(Updates):
         suggested = info.is_continue_as_new_suggested()
         if self._is_paced and self._is_cancelled and events < limits.ROLLOVER_FORCE_EVENTS:
             return False  # a fresh run could not end as cancelled
-        if not self._rollover.holds(events, size, suggested, workflow.now()):
+        if not self._rollover.holds(events, size, suggested, now):
             return False
         if self._tree_run.in_flight or self._hooks.is_open or not self._has_reported:
             return True
@@ -414,6 +418,8 @@ class TaskTreeWorkflow(Updates):
 
     def _rest_of_hold(self) -> timedelta | None:
         """How long starts stay held back if nothing else happens; None for no end."""
+        if not self._rollover.is_held:
+            return None
         events = workflow.info().get_current_history_length()
         return self._rollover.left(events, workflow.now())
 

@@ -30,7 +30,10 @@ def later(seconds: float) -> datetime:
 def test_starts_are_held_once_the_history_is_long_large_or_the_server_asks(
     events: int, size: int, *, suggested: bool, held: bool
 ) -> None:
-    assert holds(Rollover(0), events, size=size, suggested=suggested) is held
+    rollover = Rollover(0)
+
+    assert holds(rollover, events, size=size, suggested=suggested) is held
+    assert rollover.is_held is held
 
 
 def test_hold_ends_after_a_while_and_is_tried_again_after_more_events() -> None:
