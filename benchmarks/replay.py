@@ -201,7 +201,7 @@ def rows(case: Case, pairs: Sequence[Pair]) -> Iterator[Row]:
 def _report(found: Iterable[Row], jsonl: Path | None) -> None:
     for row in found:
         spread = f"[{row.low:.3f} … {row.high:.3f}]"
-        print(f"{row.row:40} {row.result:9.3f} {row.unit:6} {spread}")  # noqa: T201 - the report
+        print(f"{row.row:40} {row.result:9.3f} {row.unit:6} {spread}")
         if jsonl is not None:
             with jsonl.open("a") as file:
                 file.write(f"{json.dumps(asdict(row), ensure_ascii=False)}\n")

@@ -240,7 +240,7 @@ async def test_many_inputs_that_together_exceed_one_message_run(server: Embedded
 
 async def test_a_document_too_large_to_start_is_refused(server: EmbeddedServer) -> None:
     async with worker_env(server.client, size_of) as client:
-        chance = random.Random(1).randbytes(3_000_000).hex()  # noqa: S311 - no secret
+        chance = random.Random(1).randbytes(3_000_000).hex()
         tree = [{"id": "size_of", "inputs": {"pad": chance}}]
         with pytest.raises(InvalidTree, match=r"takes \d,\d+,\d+ bytes although compressed"):
             await client.start(tree)
