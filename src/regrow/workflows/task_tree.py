@@ -334,6 +334,8 @@ class TaskTreeWorkflow(Updates):
         try:
             await self._wake
         except asyncio.CancelledError:
+            if workflow.cancellation_reason() is None:
+                raise  # nobody cancels the tree; the worker only lets go of this run
             self._cancel_tree()
         finally:
             if timer is not None:
