@@ -78,6 +78,7 @@ _CODES: Final = {
     "id": "A name that is no id.",
     "invalid_input": "An executor would refuse the input.",
     "key": "A key that is no text.",
+    "local": "A local task that cannot be one, or an attempt of it that may take too long.",
     "missing": "A field that must be there.",
     "missing_extra": "A library of the executor isn't installed here; a warning.",
     "not_json": "A value that JSON doesn't have, such as a date without quotes.",

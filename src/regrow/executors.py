@@ -108,6 +108,7 @@ class _Options:
     requires: Mapping[str, str]
     demo: Any
     cache: timedelta | None
+    local: bool
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ class Executor:
     demo: Any = None
     cache: timedelta | None = None
     """How long a result is kept for equal inputs."""
+    local: bool = False
+    """Whether its tasks run inside a workflow task, unless they say otherwise."""
 
     @property
     def source(self) -> str:
@@ -219,6 +222,7 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     requires: Mapping[str, str] | None = None,
     demo: Any = None,
     cache: Span | None = None,
+    local: bool = False,
 ) -> Callable[[Target], Target]:
     """Mark a function or class as an executor; it stays callable as it is.
 
@@ -229,6 +233,7 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
     `{"aiohttp": "regrow[http]"}`; without one of them it fails by that name. `demo` is the result
     in a tree that is run as a demo: a value, or a function that gives one for the inputs. `cache`
     is how long a result may stand for the next call with equal inputs, of the same user.
+    `local` is for short work that may be repeated: its tasks are local unless they say otherwise.
     """
     policy = Policy.model_validate(
         {
@@ -240,7 +245,8 @@ def executor_register(  # noqa: PLR0913 - Temporal's options, all keywords
         }
     )
     kept = _SPAN.validate_python(cache)
-    options = _Options(id, policy, tuple(tags), tuple(examples), dict(requires or {}), demo, kept)
+    words = tuple(tags), tuple(examples)
+    options = _Options(id, policy, *words, dict(requires or {}), demo, kept, local)
 
     def mark(target: Target) -> Target:
         if not callable(target):
@@ -380,6 +386,7 @@ def _read(target: Callable[..., Any]) -> Executor:
         requires=options.requires,
         demo=options.demo,
         cache=options.cache,
+        local=options.local,
     )
 
 

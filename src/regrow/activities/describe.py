@@ -33,6 +33,7 @@ def describe(
         unknown=unknown,
         known=tuple(known) if unknown else (),
         search_attributes=search_attributes,
+        local=tuple(name for name in ids if name in registry and registry[name].local),
         hooks=tuple(moment for moment in TreeMoment if _wanted(registry, moment)),
     )
 

@@ -137,6 +137,7 @@ def _description(fold: Fold, tree: TaskTree) -> Description:
         unknown={
             name: each for name, each in assumed.unknown.items() if name not in then.executors
         },
+        local=then.local,
     )
 
 

@@ -57,6 +57,8 @@ def _ready(run: TreeRun) -> Iterator[str]:
     most = run.plan.tree.max_in_flight
     if run.in_flight >= most:
         yield f"it could start, but {run.in_flight} are in flight, and max_in_flight is {most}"
+    elif not run.has_room:
+        yield f"it could start, but {run.local_in_flight} local tasks are in flight, as many as may"
     elif run.paused is None:
         yield "nothing keeps it from starting: the workflow has not come to it yet"
 

@@ -52,7 +52,7 @@ def enclosing_groups(
 
 def may_be_group(task: Task, children: Mapping[TaskId, object]) -> bool:
     """Tell whether a task that names no executor could be a mere group of its children."""
-    says_more = task.inputs or task.for_each is not None
+    says_more = task.inputs or task.for_each is not None or task.local is not None
     return task.executor is None and task.id in children and not says_more
 
 

@@ -65,6 +65,19 @@ MAX_WAITS_PER_TASK: Final = 1_000
 MAX_BYTES_PER_TASK: Final = 2_000_000
 """Starts, and bytes of their inputs, in one workflow task; beyond 4 MB the server ends the run."""
 
+MAX_LOCAL_IN_FLIGHT: Final = 50
+MAX_LOCAL_RESULT: Final = 32 * KIB
+"""Of a local task, whose end is written in the same workflow task as its neighbours' ends."""
+MAX_LOCAL_DETAILS: Final = 8 * KIB
+"""Of its failure."""
+MAX_LOCAL_STARTS: Final = 100
+MAX_LOCAL_PACE: Final = timedelta(seconds=1)
+"""After so many, or so long, a workflow task that runs local tasks makes room for the next: what
+ended in it is safe then, and people are heard."""
+LOCAL_TIMEOUT: Final = timedelta(seconds=10)
+MAX_LOCAL_TIMEOUT: Final = timedelta(minutes=1)
+"""What one attempt of a local task may take: by default, and at most."""
+
 MAX_ENGINE_BYTES: Final = MIB
 """A result, a continuation or a query answer that the engine writes."""
 

@@ -132,6 +132,9 @@ class Task(Policy):
     allow_failure: Annotated[bool, Field(strict=True)] = False
     task_queue: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     """Another worker's queue, in any language; its executors are not described."""
+    local: Annotated[bool, Field(strict=True)] | None = None
+    """Whether it runs inside a workflow task: cheap, for short work that may be repeated.
+    Default: what its executor says."""
     for_each: list[Json] | str | None = None
     """Run the task once for each item: a list, or a JMESPath expression that gives one."""
     max_in_flight: Annotated[int, Field(ge=1, le=limits.MAX_IN_FLIGHT, strict=True)] | None = None

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any, Final
 
+from regrow.core import limits
 from regrow.core.models import Policy, RetryPolicy
 from regrow.core.outcome import Answer
 from regrow.core.wire import ErrorType
@@ -53,6 +54,14 @@ def described_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
     return merged(LIBRARY, tree, executor, task)
 
 
+def local_policy(tree: Policy, executor: Policy, task: Policy) -> Policy:
+    """Give the policy of a local task: what is long is cut short."""
+    made = merged(_LOCAL, tree, executor, task)
+    given = made.start_to_close_timeout or limits.LOCAL_TIMEOUT
+    most = min(given, limits.MAX_LOCAL_TIMEOUT)
+    return made.model_copy(update={"start_to_close_timeout": most})
+
+
 def foreign_policy(tree: Policy, task: Policy) -> Policy:
     """Give the policy of a task on another worker's queue, which nobody described."""
     return merged(_FOREIGN, tree, task)
@@ -87,6 +96,8 @@ def _set_fields(model: Policy | RetryPolicy) -> list[str]:
     names = Policy.model_fields if isinstance(model, Policy) else RetryPolicy.model_fields
     return [name for name in names if name != "retry" and getattr(model, name) is not None]
 
+
+_LOCAL: Final = LIBRARY.model_copy(update={"start_to_close_timeout": None})
 
 _FOREIGN: Final = LIBRARY.model_copy(
     update={

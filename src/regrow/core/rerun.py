@@ -52,6 +52,7 @@ _WITHOUT_EFFECT: Final = {
     "priority",
     "allow_failure",
     "task_queue",
+    "local",
     "max_in_flight",
     "compensate",
 }

@@ -5,13 +5,18 @@ everything about the tree is known.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from regrow.core.graph import children_of, cycle_problems, may_be_group
 from regrow.core.models import Policy, Task, TaskId, TaskTree
-from regrow.core.policies import described_policy, foreign_policy, says_something
+from regrow.core.policies import (
+    described_policy,
+    foreign_policy,
+    local_policy,
+    says_something,
+)
 from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, within
 from regrow.core.reference_check import reference_problems
 from regrow.core.wire import (
@@ -47,6 +52,8 @@ class Description(BaseModel):
     """Every id the worker has; given only when some are unknown."""
     search_attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """Those of a tree that the server has; absent in histories from before they were told."""
+    local: tuple[str, ...] = Field(default=(), exclude_if=lambda ids: not ids)
+    """Those whose tasks are local unless they say otherwise."""
     hooks: tuple[str, ...] = Field(default=(), exclude_if=lambda moments: not moments)
     """The moments of a tree that hooks of the worker wait for."""
 
@@ -60,6 +67,8 @@ class Plan:
     """Tasks that the workflow runs itself, groups included."""
     activities: Mapping[str, Policy]
     """Of tasks by their id, and of compensations by theirs."""
+    local_tasks: Mapping[TaskId, bool] = field(default_factory=dict[TaskId, bool])
+    """Those that run inside a workflow task, with all their items; what undoes them does not."""
 
     def policy(self, unit: str) -> Policy:
         """Give the policy of a unit of work: a task, an item of a map, a compensation."""
@@ -71,6 +80,12 @@ class Plan:
             return False
         task_id, _ = split_unit(unit)
         return self.natives.get(task_id) == TREE and not unit.endswith(COMPENSATE)
+
+    def is_local(self, unit: str) -> bool:
+        """Tell whether a unit of work runs inside a workflow task."""
+        if not self.local_tasks or unit.endswith(COMPENSATE):
+            return False
+        return split_unit(unit)[0] in self.local_tasks
 
     @property
     def groups(self) -> dict[TaskId, str]:
@@ -99,6 +114,7 @@ def resolve(tree: TaskTree, description: Description) -> Plan:
     children = children_of(tree.tasks)
     natives: dict[TaskId, str] = {}
     activities: dict[str, Policy] = {}
+    local_tasks: dict[TaskId, bool] = {}
     problems: list[Problem] = []
     policy_of = _Policies(tree, description)
     for task in tree.tasks:
@@ -107,6 +123,8 @@ def resolve(tree: TaskTree, description: Description) -> Plan:
             natives[task.id] = kind
         elif task.task_queue or task.executor_id in description.executors:
             activities[task.id] = policy_of(task)
+            if _is_local(task, description):
+                local_tasks[task.id] = True
         else:
             path = (*paths[task.id], "executor")
             problems.append(_unknown_executor(task.executor_id, path, description))
@@ -115,7 +133,14 @@ def resolve(tree: TaskTree, description: Description) -> Plan:
     problems += _endless_retries(activities, paths)
     problems += _implied_group_problems(tree, natives, paths)
     refuse_if(problems)
-    return Plan(tree, natives, activities)
+    return Plan(tree, natives, activities, local_tasks)
+
+
+def _is_local(task: Task, description: Description) -> bool:
+    """Tell whether an activity is local: the task's word goes before its executor's."""
+    if task.task_queue:
+        return False
+    return task.executor_id in description.local if task.local is None else task.local
 
 
 class _Policies:
@@ -123,21 +148,23 @@ class _Policies:
 
     def __init__(self, tree: TaskTree, description: Description) -> None:
         self._defaults = tree.defaults
-        self._executors = description.executors
-        self._made: dict[str, Policy] = {}
+        self._description = description
+        self._made: dict[tuple[str, bool], Policy] = {}
 
     def __call__(self, task: Task) -> Policy:
-        key = "" if task.task_queue else task.executor_id
+        key = ("" if task.task_queue else task.executor_id, _is_local(task, self._description))
         if says_something(task):
             return self._make(key, task)
         if key not in self._made:
             self._made[key] = self._make(key, task)
         return self._made[key]
 
-    def _make(self, key: str, task: Task) -> Policy:
-        if not key:
+    def _make(self, key: tuple[str, bool], task: Task) -> Policy:
+        executor, is_local = key
+        if not executor:
             return foreign_policy(self._defaults, task)
-        return described_policy(self._defaults, self._executors[key], task)
+        make = local_policy if is_local else described_policy
+        return make(self._defaults, self._description.executors[executor], task)
 
 
 def _native_kind(

@@ -110,6 +110,7 @@ class TreeRun:
         self._frontier = Frontier(tree.tasks, self._groups)
         self._begun_waits: deque[Start] = deque()
         self._running: dict[str, TaskId] = {}
+        self.local_in_flight = 0
         self._failed = False
         self._interrupts: deque[str] = deque()
         self._steps_at_once = inf if steps_at_once is None else steps_at_once
@@ -137,6 +138,11 @@ class TreeRun:
     def in_flight(self) -> int:
         """How many activities and sub-trees are running."""
         return len(self._running)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another activity or sub-tree may run beside those that do."""
+        return self._free > 0 and self.local_in_flight < limits.MAX_LOCAL_IN_FLIGHT
 
     @property
     def status(self) -> Status:
@@ -232,7 +238,7 @@ class TreeRun:
                 if self._still_waits(start, now):
                     return start
                 continue
-            ready = self._frontier.ready(1) if self._free > 0 else []
+            ready = self._frontier.ready(1) if self.has_room else []
             if not ready:
                 break
             try:
@@ -297,6 +303,7 @@ class TreeRun:
         self._running[unit] = task_id
         if is_partition(unit):
             return
+        self.local_in_flight += self.plan.is_local(unit)
         if unit.endswith(COMPENSATE):
             self.undo.began(task_id, at)
             return
@@ -309,6 +316,7 @@ class TreeRun:
     def ended(self, unit: str, outcome: Outcome, at: datetime) -> None:
         """Record how an activity or a sub-tree ended: a result, a failure, or a cancel."""
         task_id = self._running.pop(unit)
+        self.local_in_flight -= self.plan.is_local(unit)
         if task_id in self.maps and not unit.endswith(COMPENSATE):
             self.maps[task_id].running -= 1
         self._end_unit(unit, outcome, at)

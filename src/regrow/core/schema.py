@@ -417,6 +417,9 @@ def _task_rules() -> Iterator[Schema]:
     yield {"if": _field("executor", {"const": TREE}), "then": _given("tree")}
     alone = {"properties": {"executor": {"enum": [TREE, None]}, "task_queue": _NULL}}
     yield {"if": _given("tree"), "then": alone}
+    elsewhere = {"executor": {"not": {"enum": [*NATIVE_EXECUTORS]}}, "task_queue": _NULL}
+    inside = {"properties": {**elsewhere, "tree": _NULL}}
+    yield {"if": _field("local", {"const": True}), "then": inside}
     name = {"anyOf": [_ID, {"enum": ["", None]}]}
     seeds = {
         "schemas": {"properties": {"method": name}},

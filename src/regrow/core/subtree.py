@@ -42,6 +42,7 @@ def known_of(ids: Iterable[str], description: Description) -> Description:
     return Description(
         engine_version=description.engine_version,
         search_attributes=description.search_attributes,
+        local=tuple(name for name in description.local if name in named),
         executors={name: executors[name] for name in named if name in executors},
         unknown={name: unknown[name] for name in named if name in unknown},
     )

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 
+from regrow.core import limits
 from regrow.core.models import Task
 from regrow.core.problems import Path, Problem, suggestion
 from regrow.core.wire import NATIVE_EXECUTORS, TREE
 
 
 def task_problems(user_id: str | None, task: Task, path: Path) -> Iterator[Problem]:
-    """Find fields that contradict each other: maps, sub-trees, compensations.
+    """Find fields that contradict each other: maps, sub-trees, compensations, local tasks.
 
     `user_id` is that of the whole tree.
     """
     yield from _map_problems(task, path)
     yield from _subtree_problems(user_id, task, path)
+    yield from _local_problems(task, path)
     undo = task.compensate
     if undo is not None and undo.executor in NATIVE_EXECUTORS:
         message = f"'{undo.executor}' is run by the workflow itself and undoes nothing"
@@ -29,6 +31,21 @@ def _map_problems(task: Task, path: Path) -> Iterator[Problem]:
         if task.for_each is None and field in task.model_fields_set:
             message = f"'{field}' of a task is for its items; it has no for_each"
             yield Problem("for_each", (*path, field), message)
+
+
+def _local_problems(task: Task, path: Path) -> Iterator[Problem]:
+    if not task.local:
+        return
+    if task.task_queue is not None:
+        message = "a local task runs on the tree's own workers; leave out local, or task_queue"
+        yield Problem("local", (*path, "local"), message)
+    elif task.executor_id in NATIVE_EXECUTORS:
+        message = f"'{task.executor_id}' is run by the workflow itself; local is for executors"
+        yield Problem("local", (*path, "local"), message)
+    longest, most = task.start_to_close_timeout, limits.MAX_LOCAL_TIMEOUT
+    if longest is not None and longest > most:
+        message = f"an attempt of a local task takes at most {most.total_seconds():g}s"
+        yield Problem("local", (*path, "start_to_close_timeout"), message)
 
 
 def _subtree_problems(user_id: str | None, task: Task, path: Path) -> Iterator[Problem]:
