@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import warnings
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -38,6 +39,8 @@ async def running_worker(
     `client` must have the `RegrowPlugin`.
     """
     slots = settings.max_concurrent_tasks
+    # A local task may end while it is being cancelled; the SDK wonders, to no end for anybody.
+    warnings.filterwarnings("ignore", message="Cannot find activity to cancel")
     async with ExecutorHost(registry, threads=slots, cache=open_cache(settings.cache)) as host:
         worker = Worker(
             client,

@@ -243,17 +243,23 @@ def _payload(executor: Executor, answer: Answer, metadata: dict[str, Json]) -> P
     except ValueError as error:  # NaN, infinity, half a surrogate pair
         message = f"{executor.id} returned what JSON cannot hold: {error}"
         raise TaskError(message, error_type=ErrorType.CONTRACT) from error
-    if len(data) > limits.MAX_PAYLOAD:
+    is_local = activity.info().is_local
+    most = limits.MAX_LOCAL_RESULT if is_local else limits.MAX_PAYLOAD
+    if len(data) > most:
         message = (
             f"the result of {executor.id} takes {len(data):,} bytes; at most"
-            f" {limits.MAX_PAYLOAD:,} fit into history. Return a reference to it instead"
+            f" {most:,} fit into history. Return a reference to it instead"
         )
+        if is_local:
+            message += ", or let the task not be local"
         raise TaskError(message, error_type=ErrorType.PAYLOAD_TOO_LARGE)
     return Payload(metadata={"encoding": b"json/plain"}, data=data)
 
 
 def _application_error(failure: TaskError, details: dict[str, Json]) -> ApplicationError:
-    if json_size(details) > limits.MAX_RESULTS_BYTES:
+    is_local = activity.info().is_local
+    most = limits.MAX_LOCAL_DETAILS if is_local else limits.MAX_RESULTS_BYTES
+    if json_size(details) > most:
         details = {key: details[key] for key in ("attempt", "started_at") if key in details}
     after = failure.retry_after
     return ApplicationError(
@@ -266,5 +272,9 @@ def _application_error(failure: TaskError, details: dict[str, Json]) -> Applicat
 
 
 def _cause(error: Exception) -> Exception | None:
-    """Show people the trace of a surprise; a failure that the author chose needs none."""
-    return None if isinstance(error, TaskError) else error
+    """Show people the trace of a surprise; a failure that the author chose needs none.
+
+    Of a local task it would be written with those of its neighbours, and there is little room.
+    """
+    brief = isinstance(error, TaskError) or activity.info().is_local
+    return None if brief else error

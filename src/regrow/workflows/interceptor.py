@@ -7,6 +7,7 @@ from temporalio import workflow
 from temporalio.worker import (
     HandleQueryInput,
     StartActivityInput,
+    StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowOutboundInterceptor,
 )
@@ -46,6 +47,16 @@ class _Outbound(WorkflowOutboundInterceptor):
             payload = workflow.payload_converter().to_payload(said)
             input.headers = {**input.headers, HEADER: payload}
         return super().start_activity(input)
+
+    def start_local_activity(
+        self,
+        input: StartLocalActivityInput,  # noqa: A002 - the SDK's name
+    ) -> workflow.ActivityHandle[Any]:
+        said: dict[str, Any] = workflow.instance().header() if self._is_in_tree else {}
+        if said:
+            payload = workflow.payload_converter().to_payload(said)
+            input.headers = {**input.headers, HEADER: payload}
+        return super().start_local_activity(input)
 
     @cached_property
     def _is_in_tree(self) -> bool:

@@ -13,6 +13,9 @@ from regrow.core.resolve import Plan
 from regrow.core.wire import COMPENSATE, MEMO_NAME
 
 _SUMMARY_LENGTH = 200
+_RETRY_IN_PLACE = timedelta(milliseconds=1)
+"""A local task that waits for longer than this for its next attempt lets the others go on."""
+_HEARTBEAT = "heartbeat_timeout"
 
 
 class WorkOptions:
@@ -27,13 +30,13 @@ class WorkOptions:
         self._tasks = {task.id: task for task in plan.tree.tasks}
         self._shared: dict[int, dict[str, Any]] = {}
         self._priorities: dict[int, Priority] = {}
+        user_id = plan.tree.user_id
+        self.about_user = {} if user_id is None else {"user_id": user_id}
+        """What a local task is told in words; of others the priority says it."""
 
     def activity(self, start: Start) -> dict[str, Any]:
         """Give the options of an activity: a task, an item, or a compensation."""
-        policy = self._plan.policy(start.unit)
-        shared = self._shared.get(id(policy))
-        if shared is None:
-            shared = self._shared[id(policy)] = _shared_options(policy)
+        shared = self._shared_by(self._plan.policy(start.unit))
         undoes = start.unit.endswith(COMPENSATE)
         return {
             **shared,
@@ -42,6 +45,23 @@ class WorkOptions:
             "summary": self.label(start.unit, start.task_id),
             "priority": self._priority(start.task_id),
         }
+
+    def local_activity(self, start: Start) -> dict[str, Any]:
+        """Give the options of a local task or item, whose cancel arrives without a heartbeat."""
+        shared = self._shared_by(self._plan.policy(start.unit))
+        return {
+            **{key: value for key, value in shared.items() if key != _HEARTBEAT},
+            "activity_id": start.unit,
+            "local_retry_threshold": _RETRY_IN_PLACE,
+            "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            "summary": self.label(start.unit, start.task_id),
+        }
+
+    def _shared_by(self, policy: Policy) -> dict[str, Any]:
+        shared = self._shared.get(id(policy))
+        if shared is None:
+            shared = self._shared[id(policy)] = _shared_options(policy)
+        return shared
 
     def child(self, start: Start) -> dict[str, Any]:
         """Give the options of the workflow of a sub-tree or a partition.
@@ -108,7 +128,7 @@ def _shared_options(policy: Policy) -> dict[str, Any]:
         "start_to_close_timeout": policy.start_to_close_timeout,
         "schedule_to_close_timeout": policy.schedule_to_close_timeout,
         "schedule_to_start_timeout": policy.schedule_to_start_timeout,
-        "heartbeat_timeout": policy.heartbeat_timeout,
+        _HEARTBEAT: policy.heartbeat_timeout,
         # Without a heartbeat a cancel never arrives, so there is nothing to wait for.
         "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         if policy.heartbeat_timeout

@@ -43,20 +43,23 @@ class Running:
         self._about_all = about
         self._handles: dict[str, asyncio.Task[Any]] = {}
         self._timers: dict[TaskId, asyncio.Task[None]] = {}
+        self._local: dict[str, bool] = {}
+        """What runs inside a workflow task."""
         self._unborn: dict[str, bool] = {}
         """Sub-trees that have not begun, and whether they are to be cancelled then."""
         self._children: dict[str, workflow.ChildWorkflowHandle[Any, Any]] = {}
         """Those that run."""
-        self.header: dict[str, Any] = {}
+        self.header: Mapping[str, Any] = {}
         """What the activity that is being started is told beside its inputs."""
         self._news: deque[tuple[str, asyncio.Task[Any]]] = deque()
+        self._local_news: deque[tuple[str, asyncio.Task[Any]]] = deque()
         self._reports: deque[tuple[str, Mapping[TaskId, Record]]] = deque()
         self._asking: deque[asyncio.Task[None]] = deque(maxlen=_MOST_ASKED)
 
     @property
     def has_news(self) -> bool:
         """Whether something has ended."""
-        return bool(self._news or self._reports)
+        return bool(self._news or self._local_news or self._reports)
 
     def reported(self, unit: str, ends: Mapping[TaskId, Record]) -> None:
         """Note what a partition says while it runs."""
@@ -70,7 +73,13 @@ class Running:
             yield self._reports.popleft()
 
     def news(self) -> Iterator[tuple[str, asyncio.Task[Any], bool]]:
-        """Give what has ended, in order, and whether it was a timer."""
+        """Give what has ended, in order, and whether it was a timer.
+
+        Ends of local tasks come last and one by one: history has each in its place, among what was
+        decided in between.
+        """
+        if self._local_news and not self._news:
+            self._news.append(self._local_news.popleft())
         while self._news:
             unit, done = self._news.popleft()
             is_timer = self._timers.pop(unit, None) is not None
@@ -78,9 +87,12 @@ class Running:
                 del self._handles[unit]
             yield unit, done, is_timer
 
-    def start(self, start: Start, argument: RawValue) -> None:
-        """Start an activity or a sub-tree."""
+    def start(self, start: Start, argument: RawValue, *, is_local: bool) -> None:
+        """Start an activity, which may be local, or a child workflow."""
         begin = self._activity if start.kind is Kind.ACTIVITY else self._child
+        if is_local:
+            self._local[start.unit] = True
+            begin = self._local_activity
         self._handles[start.unit] = begin(start, argument)
         self._handles[start.unit].add_done_callback(lambda done: self._ended(start.unit, done))
 
@@ -104,9 +116,18 @@ class Running:
 
     def _activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
         options = self._options.activity(start)
-        secrets = {"secrets": start.secrets} if start.secrets else {}
-        self.header = {**self._about_all, **secrets}
+        self.header = self._about(start)
         return workflow.start_activity(start.executor, argument, result_type=RawValue, **options)
+
+    def _local_activity(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
+        options = self._options.local_activity(start)
+        self.header = {**self._about(start), **self._options.about_user}
+        return workflow.start_local_activity(
+            start.executor, argument, result_type=RawValue, **options
+        )
+
+    def _about(self, start: Start) -> Mapping[str, Any]:
+        return {**self._about_all, "secrets": start.secrets} if start.secrets else self._about_all
 
     def _child(self, start: Start, argument: RawValue) -> asyncio.Task[Any]:
         self._unborn[start.unit] = False
@@ -137,5 +158,6 @@ class Running:
         """Note an end and wake the loop, where an error of ours is not swallowed."""
         self._unborn.pop(unit, None)
         self._children.pop(unit, None)
-        self._news.append((unit, done))
+        news = self._local_news if self._local.pop(unit, False) else self._news
+        news.append((unit, done))
         self._wake_up()

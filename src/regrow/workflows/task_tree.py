@@ -19,6 +19,7 @@ from regrow.core.handover import obey, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
+from regrow.core.pace import Pace
 from regrow.core.packing import packed, unpacked
 from regrow.core.problems import InvalidTree, Problem, on_the_wire
 from regrow.core.record import Kind, Start
@@ -91,6 +92,8 @@ class TaskTreeWorkflow(Updates):
         self._description = Description()
         self._is_paced = True
         self._was_cancelled = False
+        self._pace = Pace(workflow.now())
+        self._paced_at = 0
         self._rollover = Rollover(workflow.info().get_current_history_size())
         self._converter = workflow.payload_converter()
         self._wake: asyncio.Future[None] | None = None
@@ -256,11 +259,14 @@ class TaskTreeWorkflow(Updates):
     def _start_what_can(self) -> bool:
         """Start ready tasks; tells whether some are left for the next workflow task."""
         run, now = self._tree_run, workflow.now()
-        run.rest()
+        self._begin_to_count(now)
         if self._holding(now):
             return False
         started, size, waits = 0, 0, 0
-        while (start := run.next_start(now)) is not None:
+        while not self._pace.is_over:
+            start = run.next_start(now)
+            if start is None:
+                return run.is_tired
             if start.kind is Kind.WAIT:
                 run.waiting(start, now)
                 self._running.set_timer(start.task_id, start.wait and start.wait.until)
@@ -272,7 +278,22 @@ class TaskTreeWorkflow(Updates):
             started += 1
             if started >= limits.MAX_STARTS_PER_TASK or size >= limits.MAX_BYTES_PER_TASK:
                 return True
-        return run.is_tired
+        return True
+
+    def _begin_to_count(self, now: datetime) -> None:
+        """Let a new workflow task decide and start as much as it may.
+
+        Without local tasks every pass belongs to another one.
+        """
+        length = workflow.info().get_current_history_length()
+        if length != self._paced_at or not self._tree_run.plan.local_tasks:
+            self._paced_at = length
+            self._pace.begin(now)
+            self._tree_run.rest()
+
+    def _is_spent(self, now: datetime) -> bool:
+        run = self._tree_run
+        return bool(run.plan.local_tasks) and self._pace.is_spent(run.local_in_flight, now)
 
     def _start(self, start: Start, now: datetime) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
@@ -286,8 +307,12 @@ class TaskTreeWorkflow(Updates):
         if refusal := too_large(start, size):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, now)
             return size // _REFUSED
-        self._running.start(start, RawValue(payload))
+        is_spent = self._is_spent(now)
+        is_local = run.plan.is_local(start.unit) and not is_spent
+        self._running.start(start, RawValue(payload), is_local=is_local)
         run.began(start.unit, now)
+        size = 0 if is_local else size
+        self._pace.started(size, is_last=is_spent)
         return size
 
     # --- what comes in
@@ -300,6 +325,8 @@ class TaskTreeWorkflow(Updates):
             if is_partition(unit):
                 self._take_partition_end(unit, done)
             elif not is_timer:
+                if run.plan.is_local(unit):
+                    self._pace.wrote(_written(done))
                 run.ended(unit, self._outcome(unit, done), now)
             elif not done.cancelled():
                 run.woke(unit, now)
@@ -481,6 +508,13 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     if info.continued_run_id or inside or RERUN_KEY in found:
         document, engine = bare, found
     return engine, load(document)
+
+
+def _written(done: asyncio.Task[Any]) -> int:
+    """Give the bytes of what a local task gave; a failure has a few at most."""
+    if done.cancelled() or done.exception() is not None or done.result() is None:
+        return limits.MAX_LOCAL_RESULT
+    return done.result().payload.ByteSize()
 
 
 def _about(run: TreeRun) -> dict[str, Any]:
