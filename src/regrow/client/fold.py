@@ -6,14 +6,15 @@ again and so knows how every task stands. No worker is asked, and nothing is wri
 The order in which a run learns things decides how tasks end, and it is not that of the events: what
 came in between two workflow tasks is taken in by the second, where answers go first and a cancel
 goes before ends. So events are gathered until a workflow task is known as a whole, and then told as
-the workflow was told them (`_Turn`).
+the workflow was told them (`_Turn`). Local tasks end within a workflow task: history has a marker
+for each end, among what was started before and after it; of their starts it says nothing.
 """
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from temporalio.api.common.v1 import Payload, Payloads
@@ -78,6 +79,8 @@ _BETWEEN_TURNS: Final = (
     EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
     *_ENDS,
 )
+_NO_LENGTH: Final = {"seconds": 0, "nanos": 0}
+"""For a local task that was cancelled before it began."""
 _RESET: Final = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 _AT_ONCE, _SOON, _LAST = range(3)
 _NEWS: Final = {
@@ -134,6 +137,19 @@ def fold(
     return reader.result()
 
 
+@dataclass(frozen=True, slots=True)
+class _Marker:
+    """How an attempt of a local task ended, as its marker says."""
+
+    unit: str
+    attempt: int
+    at: datetime
+    pause: timedelta | None
+    """Until the next attempt, if there is one."""
+    result: Payload | None
+    failure: Failure | None
+
+
 @dataclass(slots=True)
 class _Turn:
     """What one workflow task was told and what it did, as far as history shows."""
@@ -142,8 +158,17 @@ class _Turn:
     news: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
     answers: list[HistoryEvent] = field(default_factory=list[HistoryEvent])
     expected: dict[str, bool] = field(default_factory=dict[str, bool])
-    """Units, and waits that have an end, of which history shows that they began."""
+    """Units, and waits that have an end, of which history shows that they began.
+
+    Whether it shows their very start: of local tasks it only shows an end.
+    """
+    markers: list[_Marker] = field(default_factory=list[_Marker])
+    """What local tasks came to, one after the other."""
+    pauses: list[tuple[timedelta, str]] = field(default_factory=list[tuple[timedelta, str]])
+    """How long they wait for their next attempts; the SDK's timers for that follow."""
     is_first: bool = False
+    is_woken: bool = True
+    """Whether the news let the workflow decide; to the SDK's own timers it doesn't listen."""
     is_cut_short: bool = False
     """Whether decisions were left for later, to bound the task or to leave a long history."""
 
@@ -171,17 +196,26 @@ class Fold:
         self._attempts: dict[int, int] = {}
         self._scheduled: dict[int, str] = {}
         self._timers: dict[int, TaskId] = {}
+        self._rests: dict[int, bool] = {}
+        """Timers at whose end the workflow goes on to decide."""
+        self._pause_timers: dict[int, str] = {}
+        """Those at whose end the SDK tries a local task again."""
         self._open: dict[str, bool] = {}
         """Units that run, and whether history shows their start."""
         self._born: dict[str, bool] = {}
         """Sub-trees that have begun."""
         self.partitions: dict[str, str] = {}
         """The first runs of the child workflows that run tasks of this very tree, by unit."""
+        self._pausing: dict[str, bool] = {}
+        """Local tasks that wait for their next attempt."""
+        self._asked_to_end: dict[str, bool] = {}
+        """Local tasks that were cancelled; one that came to wait just then ends at once, too."""
         self._was_cancelled = False
         self._admitted: dict[str, Any] = {}
         self._asked: dict[int, Any] = {}
         self._news: list[HistoryEvent] = []
         """What no workflow task has taken in yet."""
+        self._is_woken = False
         self._now = datetime.min.replace(tzinfo=UTC)
         self._turn: _Turn | None = None
         self._is_fresh = False
@@ -222,16 +256,27 @@ class Fold:
 
     @property
     def activities(self) -> list[str]:
-        """Units of work that workers have to do: tasks, items, and what undoes them."""
+        """Units of work that workers have to do: tasks, items, and what undoes them.
+
+        But for the local ones, of which no server knows.
+        """
         if self.run is None or self.ended is not None:
             return []
-        own = [unit for unit in self._open if not self._is_child(unit)]
+        plan = self.run.plan
+        own = [
+            unit
+            for unit, is_seen in self._open.items()
+            if not self._is_child(unit) and (is_seen or not plan.is_local(unit))
+        ]
         return [*own, *self.run.partitions.running(self.run.records)]
 
     def _take(self, event: HistoryEvent) -> Iterable[Change]:
         at = event.event_time.ToDatetime(tzinfo=UTC)
         if event.event_type in _NEWS:
             self._news.append(event)
+            timer = event.timer_fired_event_attributes.started_event_id
+            self._is_woken = self._is_woken or timer not in self._pause_timers
+            self._is_over(timer)
             return
         if event.event_type in _BETWEEN_TURNS:
             yield from self._end_turn()
@@ -295,8 +340,18 @@ class Fold:
         if marker.marker_name != _LOCAL_ACTIVITY:
             return
         about = self._value(marker.details["data"])
-        if about.get("activity_type") == DESCRIBE_EXECUTORS and "result" in marker.details:
+        if about.get("activity_type") != DESCRIBE_EXECUTORS:
+            self._noted(_marker(about, event))
+        elif "result" in marker.details:
             self._begin(self._value(marker.details["result"]))
+
+    def _noted(self, marker: _Marker) -> None:
+        turn = self._this_turn
+        turn.markers.append(marker)
+        if marker.pause is not None:
+            turn.pauses.append((marker.pause, marker.unit))
+        if marker.unit not in self._open:
+            turn.expected[marker.unit] = False
 
     def _begin(self, description: dict[str, Any]) -> None:
         self.description = Description.model_validate(description)
@@ -306,7 +361,9 @@ class Fold:
         self.run.rerun_of = rerun_of(self._engine)
         self.run.seeds = self._engine.get("seeds", {})
         self._scheduled, self._timers, self._attempts = {}, {}, {}
+        self._rests, self._pause_timers = {}, {}
         self._open, self._born = {}, {}
+        self._pausing, self._asked_to_end = {}, {}
         self._is_fresh, self._was_cancelled = True, False
         if snapshot := self._engine.get("snapshot"):
             restore_snapshot(self.run, snapshot)
@@ -359,7 +416,8 @@ class Fold:
 
     def _on_workflow_task_completed(self, event: HistoryEvent, at: datetime) -> None:
         del event, at
-        self._turn, self._news = _Turn(self._now, self._news), []
+        self._turn = _Turn(self._now, self._news, is_woken=self._is_woken)
+        self._news, self._is_woken = [], False
 
     def _on_workflow_task_failed(self, event: HistoryEvent, at: datetime) -> None:
         """The events before a reset are copied from the run that it took the place of."""
@@ -379,15 +437,21 @@ class Fold:
         turn, self._turn = self._turn, None
         if turn is None or self.run is None:
             return ()
+        turn.is_cut_short = turn.is_cut_short or bool(self._rests)
         turn.is_first, self._is_fresh, self._is_reset = self._is_fresh, False, False
         for step in self._steps(turn):
             step(turn)
-        return list(self._task_changes(turn.at))
+        changes = list(self._task_changes(turn.at))
+        for marker in turn.markers:
+            self._tell_local(marker, turn)
+            changes += self._task_changes(turn.at)
+        return changes
 
     def _steps(self, turn: _Turn) -> Iterable[Callable[[_Turn], None]]:
         """Give what the workflow did, one after the other; it decides whenever it was told."""
         answers = (self._answer, self._decide) if turn.answers else ()
-        news = (self._tell, self._decide)
+        decides = turn.is_woken or not turn.markers  # else only once a local task has ended
+        news = (self._tell, self._decide) if decides else (self._tell,)
         if turn.is_first:  # what was asked before has waited for it
             return (self._decide, *news, *answers, self._interrupt)
         return (*answers, *news, self._interrupt)
@@ -396,6 +460,29 @@ class Fold:
         if self.run is not None:
             for event in turn.in_order():
                 self._handle(event, event.event_time.ToDatetime(tzinfo=UTC))
+
+    def _tell_local(self, marker: _Marker, turn: _Turn) -> None:
+        """Tell how a local task ended; the workflow decides after each of them."""
+        turn.at = max(turn.at, marker.at)
+        self._end_local(marker, turn)
+        self._decide(turn)
+        self._interrupt(turn)
+
+    def _end_local(self, marker: _Marker, turn: _Turn) -> None:
+        unit, at = marker.unit, turn.at
+        if marker.pause is not None:
+            self._pausing[unit] = True
+            has_no_timer = (marker.pause, unit) in turn.pauses
+            if has_no_timer and unit in self._asked_to_end and unit in self._open:
+                self._cancelled(unit, at)
+            return
+        if marker.failure is None:
+            self._end_unit(unit, answer_outcome(marker.result, self._payloads), at)
+        elif self.run is not None:
+            error = self._failures.from_failure(marker.failure, self._payloads)
+            outcome = failure_outcome(error, self.run.plan.policy(unit))
+            known = marker.attempt if outcome.attempts is None else outcome.attempts
+            self._end_unit(unit, outcome.with_attempts(known), at)
 
     def _decide(self, turn: _Turn) -> None:
         """Begin what the workflow began: all that could, or just what history shows of it."""
@@ -408,15 +495,15 @@ class Fold:
 
     def _start(self, start: Start, turn: _Turn) -> None:
         run = cast("TreeRun", self.run)
-        is_seen = turn.expected.pop(start.unit, False)
+        is_seen = turn.expected.pop(start.unit, None)
         if start.kind is Kind.WAIT:
             run.waiting(start, turn.at)
-        elif start.kind is Kind.PARTITION and not is_seen and self._refusal(start):
+        elif start.kind is Kind.PARTITION and is_seen is None and self._refusal(start):
             run.partition_refused(start.unit, turn.at)
-        elif not is_seen and (refusal := self._refusal(start)):
+        elif is_seen is None and (refusal := self._refusal(start)):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, turn.at)
         else:
-            self._open[start.unit] = is_seen
+            self._open[start.unit] = bool(is_seen)
             run.began(start.unit, turn.at)
 
     def _refusal(self, start: Start) -> str | None:
@@ -446,6 +533,9 @@ class Fold:
         plan = cast("TreeRun", self.run).plan
         if self._is_child(unit) and self._is_paced:
             return False
+        if plan.is_local(unit) and not self._open[unit]:
+            self._asked_to_end[unit] = True
+            return unit in self._pausing
         if not self._open[unit]:
             return True
         if plan.is_subtree(unit):
@@ -513,6 +603,8 @@ class Fold:
         self._end_unit(unit, outcome.with_attempts(known), at)
 
     def _end_unit(self, unit: str, outcome: Outcome, at: datetime) -> None:
+        self._asked_to_end.pop(unit, None)
+        self._pausing.pop(unit, None)
         if self.run is not None and self._open.pop(unit, None) is not None:
             self.run.ended(unit, outcome, at)
 
@@ -528,16 +620,30 @@ class Fold:
     def _on_timer_started(self, event: HistoryEvent, at: datetime) -> None:
         """A wait's timer carries the task's summary.
 
-        The engine's own carry none: they end a pause after which it goes on to decide.
+        The engine's own carry none: they end a pause after which it goes on to decide. Nor do those
+        of the SDK, at whose end it tries a local task again.
         """
         del at
+        length = event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
         if event.user_metadata.HasField("summary"):
             label = str(self._payload(event.user_metadata.summary))
             task_id = self._timers[event.event_id] = label.split(" · ", 1)[0]
             if self.run is not None and task_id not in self.run.waits:
                 self._this_turn.expected[task_id] = True
+        elif pause := next((each for each in self._this_turn.pauses if each[0] == length), None):
+            self._this_turn.pauses.remove(pause)
+            self._pause_timers[event.event_id] = pause[1]
         else:
-            self._this_turn.is_cut_short = True
+            self._rests[event.event_id] = True
+
+    def _is_over(self, timer: int) -> None:
+        """Note the end of what was a pause, of the workflow or of one task."""
+        self._rests.pop(timer, None)
+        self._pausing.pop(self._pause_timers.pop(timer, ""), None)
+
+    def _on_timer_canceled(self, event: HistoryEvent, at: datetime) -> None:
+        del at
+        self._rests.pop(event.timer_canceled_event_attributes.started_event_id, None)
 
     def _on_timer_fired(self, event: HistoryEvent, at: datetime) -> None:
         task_id = self._timers.get(event.timer_fired_event_attributes.started_event_id)
@@ -770,3 +876,22 @@ class Fold:
 
     def _payload(self, payload: Payload) -> Any:
         return self._payloads.from_payload(payload)
+
+
+def _marker(about: Mapping[str, Any], event: HistoryEvent) -> _Marker:
+    """Read the end of an attempt; `about` is what the SDK says of it."""
+    marker = event.marker_recorded_event_attributes
+    pause = about.get("backoff")
+    results = marker.details["result"].payloads if "result" in marker.details else ()
+    return _Marker(
+        about["activity_id"],
+        about["attempt"],
+        datetime.fromtimestamp(0, UTC) + _length(about["complete_time"] or _NO_LENGTH),
+        None if pause is None else _length(pause),
+        next(iter(results), None),
+        marker.failure if marker.HasField("failure") else None,
+    )
+
+
+def _length(said: Mapping[str, int]) -> timedelta:
+    return timedelta(seconds=said["seconds"], microseconds=said["nanos"] // 1000)

@@ -5,6 +5,7 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
@@ -168,7 +169,7 @@ class TaskTreeWorkflow(Updates):
         namespace = workflow.info().namespace
         return details(self._run, lambda id_: f"/namespaces/{namespace}/workflows/{quote(id_, '')}")
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> Mapping[str, Any]:
         """Say what goes beside the inputs of the activity that is being started."""
         return self._work.header if self._work else {}
 
