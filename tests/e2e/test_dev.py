@@ -79,6 +79,35 @@ def test_a_killed_worker_loses_nothing_and_repeats_only_what_was_in_flight(dev: 
     )
 
 
+def test_a_killed_worker_repeats_local_tasks_only_since_the_last_workflow_task(dev: Dev) -> None:
+    tasks = [
+        {"id": f"t{at}", "executor": "write_line", "local": True, "inputs": {"seconds": 0.05},
+         "dependencies": [f"t{at - 1}"] if at else []}
+        for at in range(80)
+    ]  # fmt: skip
+    tree = dev.write("tree.json", {"name": "killed", "tasks": tasks})
+    with start_worker(dev) as first:
+        assert dev.run("start", tree, "-w", "killed").returncode == 0
+        wait_until(lambda: sum(line.startswith("done") for line in dev.log()) >= 45)
+        first.kill()
+        first.wait()
+    before = dev.log()
+    shown = dev.json("show", "-w", "killed")["tasks"]
+    kept = {task_id for task_id, task in shown.items() if task["status"] == "completed"}
+
+    with start_worker(dev):
+        result = dev.json("result", "-w", "killed")
+
+    again = {line.split()[1] for line in dev.log()[len(before) :]}
+    assert result["counts"]["completed"] == 80
+    # A workflow task is left after a second, so that much is safe.
+    assert kept
+    assert not kept & again
+    assert len(kept | again) == 80
+    keys = {line.split()[1]: line.split()[2] for line in dev.log() if line.startswith("start")}
+    assert keys == {f"t{at}": f"killed/t{at}" for at in range(80)}
+
+
 def test_a_killed_server_loses_nothing(tmp_path: Path) -> None:
     shell = Dev(tmp_path)
     serve = (

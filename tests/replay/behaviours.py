@@ -230,6 +230,37 @@ BEHAVIOURS: Final[dict[str, Document]] = {
         task("c", "give", "b", compensate={"executor": "fail"}),
         task("d", "fail", "c", compensate=undo("d")),
     ),
+    "local_tasks_run_inside_a_workflow_task": tree(
+        task("a", inputs={"value": {"n": 1}}, local=True),
+        task("b", "give", "a", inputs={"value": "${{ tasks.a.result.n }}"}),
+        task("c", "give", {"id": "b", "into": "value"}, local=True),
+        task("items", for_each=[1, 2, 3], inputs={"value": "${{ item }}"}, local=True),
+        user_id="acme",
+    ),
+    "many_local_tasks_take_several_workflow_tasks": tree(
+        *(task(f"t{at}", local=True) for at in range(230)), max_in_flight=200
+    ),
+    "a_local_task_is_tried_again": tree(
+        task("a", "fail_twice", local=True),
+        task("b", "give", "a", local=True),
+        task("free", local=True),
+    ),
+    "a_local_timeout_is_an_error": tree(
+        task(
+            "a",
+            "linger",
+            local=True,
+            start_to_close_timeout="0.3s",
+            retry={"maximum_attempts": 1},
+        ),
+        task("b", "give", optional("a"), local=True),
+    ),
+    "the_first_failure_cancels_local_tasks": tree(
+        task("slow", "linger", local=True, inputs={"seconds": 5}),
+        task("a", "fail", local=True),
+        task("never", "give", "slow", local=True),
+        on_failure="cancel",
+    ),
     "a_bad_document_fails_at_once": tree(task("a", "give", "nowhere")),
     "an_unknown_executor_fails_at_once": tree(task("a", "giv")),
 }
@@ -257,6 +288,11 @@ async def cancel_inside(handle: TreeHandle) -> None:
     inside = TreeHandle(handle.client, f"{handle.id}/sub")
     await until(inside, "slow", "in_progress")
     await handle.cancel("enough")
+
+
+async def cancel_a(handle: TreeHandle) -> None:
+    await until(handle, "free", "completed")
+    await handle.cancel_task("a")
 
 
 async def cancel_when_settled(handle: TreeHandle) -> None:
@@ -408,6 +444,14 @@ STEERED: Final[dict[str, tuple[Document, Steer]]] = {
             task("yes", "give", "ask"),
         ),
         pause_and_resume,
+    ),
+    "a_local_task_is_cancelled_before_its_next_attempt": (
+        tree(
+            task("a", "fail_twice", local=True, retry={"initial_interval": "60s"}),
+            task("b", "give", optional("a"), local=True),
+            task("free", local=True),
+        ),
+        cancel_a,
     ),
     "tasks_are_cancelled_by_hand": (
         tree(
