@@ -52,6 +52,7 @@ from regrow.core.wire import (
     PARTITION_KEY,
     PARTITION_REPORT,
     PARTITIONED_ENGINE,
+    REPORT_ALARM,
     TREE_HOOKS,
     ErrorType,
     Status,
@@ -627,6 +628,8 @@ class Fold:
         length = event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta()
         if event.user_metadata.HasField("summary"):
             label = str(self._payload(event.user_metadata.summary))
+            if label == REPORT_ALARM:
+                return
             task_id = self._timers[event.event_id] = label.split(" · ", 1)[0]
             if self.run is not None and task_id not in self.run.waits:
                 self._this_turn.expected[task_id] = True

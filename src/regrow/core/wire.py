@@ -29,7 +29,9 @@ PARTITION_KEY: Final = "partition"
 
 PARTITION_REPORT: Final = "partition_report"
 PARTITION_ASK: Final = "partition_ask"
-"""Signals between a tree and its partitions: what has ended, and what is asked of it."""
+REPORT_ALARM: Final = "~report"
+"""Signals between a tree and its partitions, what has ended and what is asked of it; and the timer
+that reminds a partition of a report."""
 
 ENGINE_VERSION: Final = 3
 """Recorded by every run at its start; a change of the engine's behaviour raises it."""

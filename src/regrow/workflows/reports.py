@@ -13,7 +13,7 @@ from regrow.core import limits
 from regrow.core.handover import Reporter
 from regrow.core.packing import packed
 from regrow.core.run import TreeRun
-from regrow.core.wire import PARTITION_REPORT
+from regrow.core.wire import PARTITION_REPORT, REPORT_ALARM
 
 
 class Reports:
@@ -77,4 +77,5 @@ class Reports:
     def _wake_at(self, due_at: datetime, now: datetime) -> None:
         if self._alarm is None or self._alarm <= now or self._alarm > due_at:
             self._alarm = due_at
-            asyncio.get_running_loop().call_later((due_at - now).total_seconds(), self._wake_up)
+            rest = asyncio.create_task(workflow.sleep(due_at - now, summary=REPORT_ALARM))
+            rest.add_done_callback(lambda _: self._wake_up())
