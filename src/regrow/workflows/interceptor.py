@@ -1,6 +1,5 @@
 """What stands before every workflow of a worker: headers for executors, details for people."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final
 
@@ -53,7 +52,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         self,
         input: StartLocalActivityInput,  # noqa: A002 - the SDK's name
     ) -> workflow.ActivityHandle[Any]:
-        said: Mapping[str, Any] = workflow.instance().header() if self._is_in_tree else {}
+        said: dict[str, Any] = {**workflow.instance().header()} if self._is_in_tree else {}
         if said:
             payload = workflow.payload_converter().to_payload(said)
             input.headers = {**input.headers, HEADER: payload}
