@@ -7,6 +7,7 @@ one many times over is small here and endless as JSON; it is weighed before anyt
 """
 
 import json
+from builtins import isinstance
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 

@@ -1,6 +1,7 @@
 """Durations as people write them: `30s`, `1m30s`, `PT1M`, or a number of seconds."""
 
 import re
+from builtins import isinstance
 from datetime import timedelta
 from typing import Annotated
 

@@ -1,5 +1,6 @@
 """What a task is given: its own inputs with their references filled in, and results passed on."""
 
+from builtins import isinstance
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast

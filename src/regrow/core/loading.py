@@ -6,6 +6,7 @@ rewritten into the mapping's flat list first; each task remembers where it was w
 
 import math
 import re
+from builtins import isinstance
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast

@@ -5,6 +5,7 @@ no further item starts; those that run are awaited.
 """
 
 from bisect import insort
+from builtins import isinstance
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

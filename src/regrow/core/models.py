@@ -1,6 +1,7 @@
 """The task tree as typed values: one normal form for all the ways to write it."""
 
 import re
+from builtins import isinstance
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (

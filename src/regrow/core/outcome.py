@@ -3,6 +3,7 @@
 The same table reads what Regrow's own host answers and what a worker in another language returns.
 """
 
+from builtins import isinstance
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf

@@ -1,5 +1,6 @@
 """Which timeouts and retries a task gets: library < tree < executor < task, field by field."""
 
+from builtins import isinstance
 from datetime import timedelta
 from typing import Any, Final
 

@@ -1,6 +1,7 @@
 """What is wrong with a document: every reason at once, each with its place."""
 
 import re
+from builtins import isinstance
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches

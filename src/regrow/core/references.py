@@ -6,6 +6,7 @@ A string that is one reference keeps the value's type; inside text the value is 
 
 import json
 import re
+from builtins import isinstance
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -7,6 +7,7 @@ What starts and ends is a *unit* of work, named as in history: a task by its id,
 `task[3]`, what undoes a task `task~compensate`.
 """
 
+from builtins import isinstance
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace

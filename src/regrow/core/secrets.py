@@ -7,6 +7,7 @@ arrives in a result, an event or an item of a map is text like any other.
 
 import json
 import re
+from builtins import isinstance
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypedDict, cast
 from urllib.parse import quote

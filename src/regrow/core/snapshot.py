@@ -3,6 +3,7 @@
 Results that nothing pending will read stay behind in the finished run's history and are marked.
 """
 
+from builtins import isinstance
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any, Final, cast
 
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import PayloadConverter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import EncodingPayloadConverter, PayloadConverter
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -28,7 +29,8 @@ from regrow.core.run import TreeRun
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.wire import ErrorType, Status
 
-_JSON_ENCODINGS: Final = (b"json/plain", b"binary/null")
+_JSON: Final = b"json/plain"
+_NULL: Final = b"binary/null"
 _LIMITS: Final = {
     TimeoutType.START_TO_CLOSE: "start_to_close_timeout",
     TimeoutType.SCHEDULE_TO_CLOSE: "schedule_to_close_timeout",
@@ -39,6 +41,13 @@ _MEANINGS: Final = {
     TimeoutType.SCHEDULE_TO_START: "no worker took the task; is one polling its task queue?",
     TimeoutType.HEARTBEAT: "the worker was not heard from; it died or its executor hung",
 }
+
+
+def json_converter(converter: PayloadConverter) -> PayloadConverter | EncodingPayloadConverter:
+    """Give what turns JSON into payloads and back, without asking first what else it might be."""
+    if type(converter) is PydanticPayloadConverter:
+        return converter.converters[_JSON]
+    return converter
 
 
 def too_large(start: Start, size: int) -> str | None:
@@ -66,12 +75,15 @@ def argument_of(start: Start, run: TreeRun, description: Description) -> Any:
     return child_document(tree, start.inputs, run.plan.tree.user_id, description, seed)
 
 
-def answer_outcome(payload: Payload | None, converter: PayloadConverter) -> Outcome:
+def answer_outcome(
+    payload: Payload | None, converter: PayloadConverter | EncodingPayloadConverter
+) -> Outcome:
     """Give the outcome of an activity that returned; a foreign worker may return anything."""
-    if payload is None:  # such as from a function in Go that gives nothing but an error
+    # A function in Go may give nothing but an error.
+    encoding = _NULL if payload is None else payload.metadata.get("encoding", b"")
+    if payload is None or encoding == _NULL:
         return outcome_of(None)
-    encoding = payload.metadata.get("encoding", b"")
-    if encoding not in _JSON_ENCODINGS:
+    if encoding != _JSON:
         kind = encoding.decode(errors="replace") or "nothing known"
         error = f"the activity returned {kind}, which is not JSON"
         return Outcome(Status.FAILED, error=error, error_type=ErrorType.CONTRACT, attempts=None)

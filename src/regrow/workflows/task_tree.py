@@ -57,6 +57,7 @@ from regrow.workflows.outcomes import (
     argument_of,
     child_outcome,
     failure_outcome,
+    json_converter,
     partition_loss,
     too_large,
 )
@@ -96,7 +97,7 @@ class TaskTreeWorkflow(Updates):
         self._pace = Pace(workflow.now())
         self._paced_at = 0
         self._rollover = Rollover(workflow.info().get_current_history_size())
-        self._converter = workflow.payload_converter()
+        self._converter = json_converter(workflow.payload_converter())
         self._wake: asyncio.Future[None] | None = None
         part = self._engine.get(PARTITION_KEY)
         self._reports = Reports(part, self._wake_up) if part else None
@@ -301,6 +302,7 @@ class TaskTreeWorkflow(Updates):
         run = self._tree_run
         argument = argument_of(start, run, self._description)
         payload = self._converter.to_payload(argument)
+        assert payload is not None  # noqa: S101 - it is JSON
         size = len(payload.data)
         if start.kind is Kind.PARTITION and size > limits.MAX_PAYLOAD:
             run.partition_refused(start.unit, now)
