@@ -16,7 +16,16 @@ from regrow.cli.commands import Work, as_command
 from regrow.cli.exits import ExitCode
 
 PANELS: Final[Mapping[str, Sequence[str]]] = {
-    "Write trees": ("init", "validate", "simulate", "graph", "executors", "schema", "convert"),
+    "Write trees": (
+        "init",
+        "validate",
+        "simulate",
+        "cost",
+        "graph",
+        "executors",
+        "schema",
+        "convert",
+    ),
     "Run trees": ("run", "start", "rerun", "schedule"),
     "Look": ("list", "watch", "show", "explain", "result", "report"),
     "Steer": ("approve", "event", "pause", "resume", "cancel", "retry", "skip"),

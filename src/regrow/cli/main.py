@@ -13,6 +13,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 
 from regrow.cli import (
     convert,
+    cost,
     graph,
     hosts,
     report,
@@ -43,6 +44,7 @@ _COMMANDS = {
     **graph.COMMANDS,
     **report.COMMANDS,
     **simulation.COMMANDS,
+    **cost.COMMANDS,
     **hosts.COMMANDS,
     **schema.COMMANDS,
     **convert.COMMANDS,

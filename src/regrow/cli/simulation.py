@@ -18,20 +18,23 @@ from regrow.core.script import Act, check_script, fails, rejects, returns
 from regrow.core.simulate import simulate
 from regrow.core.wire import APPROVAL, Status
 
+Result = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--result", metavar="TASK=JSON", help="What a task or executor gives; repeatable."
+    ),
+]
+Fail = Annotated[
+    list[str] | None,
+    typer.Option("--fail", metavar="TASK", help="A task or executor that fails; repeatable."),
+]
+
 
 def simulate_tree(
     file: opt.File,
     inputs: opt.Set = None,
-    result: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--result", metavar="TASK=JSON", help="What a task or executor gives; repeatable."
-        ),
-    ] = None,
-    fail: Annotated[
-        list[str] | None,
-        typer.Option("--fail", metavar="TASK", help="A task or executor that fails; repeatable."),
-    ] = None,
+    result: Result = None,
+    fail: Fail = None,
     output: opt.OutputOption = opt.Output.TEXT,
 ) -> Work | ExitCode:
     """Run a tree in memory, without a server or executors, and show how it would end.
@@ -46,7 +49,7 @@ def simulate_tree(
     tree = read_tree(file, inputs or ())
     if tree is None:
         return ExitCode.INVALID
-    script = _script(tree, result or (), fail or ())
+    script = read_script(tree, result or (), fail or ())
     if script is None:
         return ExitCode.INVALID
 
@@ -58,7 +61,7 @@ def simulate_tree(
     return work()
 
 
-def _script(
+def read_script(
     tree: TaskTree, results: Sequence[str], failures: Sequence[str]
 ) -> dict[str, Act] | None:
     """Read --result and --fail; what is wrong has been printed when there is no script."""

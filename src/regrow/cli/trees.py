@@ -50,7 +50,7 @@ def validate(file: opt.File, executors: opt.Executors = None) -> ExitCode:
 
     Example: regrow validate tree.yaml --executors executors.py
     """
-    document, tree = _read(file, ())
+    document, tree = read_both(file, ())
     if tree is None or document is None:
         return ExitCode.INVALID
     if not _is_fine(document, tree, executors):
@@ -94,7 +94,7 @@ def run(
 
     Example: regrow run tree.yaml --executors executors.py --db state.db -w user-7
     """
-    document, tree = _read(file, inputs or ())
+    document, tree = read_both(file, inputs or ())
     if document is None or tree is None:
         return ExitCode.INVALID
     target = Target(address, namespace, profile, task_queue)
@@ -152,7 +152,7 @@ def start(
 
     Example: regrow start tree.yaml -w user-7 --set user_id=7
     """
-    document, tree = _read(file, inputs or ())
+    document, tree = read_both(file, inputs or ())
     if document is None or tree is None or not check_built_in(document, tree):
         return ExitCode.INVALID
 
@@ -393,10 +393,10 @@ def _summary_json(tree: TreeSummary) -> dict[str, Any]:
 
 def read_tree(file: str, settings: Sequence[str]) -> TaskTree | None:
     """Read and check a file; what is wrong has been printed when there is no tree."""
-    return _read(file, settings)[1]
+    return read_both(file, settings)[1]
 
 
-def _read(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree | None]:
+def read_both(file: str, settings: Sequence[str]) -> tuple[Document | None, TaskTree | None]:
     """Read and check a file; what is wrong has been printed when there is no tree."""
     try:
         document = read_document(file)

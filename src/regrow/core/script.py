@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any, Final
 
 from regrow.core.models import Json, TaskTree
@@ -21,6 +22,7 @@ from regrow.core.wire import (
 _SILENT: Final = (GROUP, AGGREGATE_RESULTS, SLEEP)
 """What the workflow does by itself, so that nobody can say what it does."""
 _INDEX: Final = re.compile(r"\[(0|[1-9][0-9]*)\]")
+_ANY_INDEX: Final = re.compile(r"\[\d+\]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,22 @@ def check_script(script: Script, tree: TaskTree) -> None:
     ]
     if unknown:
         raise ValueError("\n".join(unknown))
+
+
+def acts_of(script: Script, path: str, executor: str) -> Sequence[Act | Callable[..., Any]]:
+    """Give what is said of a unit of work, by the most exact name; nothing if nothing is."""
+    for name in _names_of(path, executor):
+        if name in script:
+            found = script[name]
+            return [found] if isinstance(found, Act) or callable(found) else found
+    return []
+
+
+def _names_of(path: str, executor: str) -> Iterator[str]:
+    """Give the names under which something may be scripted, the most exact one first."""
+    spellings = ((part, _ANY_INDEX.sub("", part)) for part in path.split("/"))
+    yield from dict.fromkeys(map("/".join, product(*spellings)))
+    yield executor
 
 
 def _names(tree: TaskTree, path: str = "") -> Iterator[str]:

@@ -8,11 +8,9 @@ only real executors and a real server show belongs into a test with `regrow.test
 """
 
 import inspect
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from itertools import product
 from math import inf
 from typing import Any, Final, cast
 
@@ -26,7 +24,7 @@ from regrow.core.references import compile_template
 from regrow.core.resolve import Description, Plan, Unknown, executor_ids, resolve
 from regrow.core.result import TreeResult, moment, tree_result
 from regrow.core.run import TreeRun
-from regrow.core.script import Act, Script, Trace, check_script
+from regrow.core.script import Act, Script, Trace, acts_of, check_script
 from regrow.core.snapshot import restore_snapshot
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.waits import Verdict
@@ -263,19 +261,8 @@ class _Tree:
         raise RuntimeError(message)
 
     def _acts(self, start: Start) -> Sequence[Act | Callable[..., Any]]:
-        script = self._simulation.script
-        for key in self._keys(start):
-            if key in script:
-                found = script[key]
-                return [found] if isinstance(found, Act) or callable(found) else found
-        return []
-
-    def _keys(self, start: Start) -> Iterator[str]:
-        """Give the names under which something may be scripted, the most exact one first."""
-        parts = f"{self._path}{start.unit}".split("/")
-        spellings = ((part, re.sub(r"\[\d+\]$", "", part)) for part in parts)
-        yield from dict.fromkeys(map("/".join, product(*spellings)))
-        yield start.executor or self.run.tasks[start.task_id].executor_id  # a wait has none
+        executor = start.executor or self.run.tasks[start.task_id].executor_id  # a wait has none
+        return acts_of(self._simulation.script, f"{self._path}{start.unit}", executor)
 
 
 async def _answer_of(
