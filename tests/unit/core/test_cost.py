@@ -8,7 +8,6 @@ from tests.unit.core.builders import task
 from regrow.core import limits
 from regrow.core.cost import Assumptions, Cost, estimate
 from regrow.core.loading import load
-from regrow.core.resolve import Description
 from regrow.core.script import Act, approves, fails, hangs, rejects, returns, sends
 from regrow.core.simulate import everything_known
 
@@ -78,7 +77,7 @@ def test_tasks_that_take_different_times_end_apart() -> None:
     together = cost(*fan(50), given=Assumptions(task_seconds=(10, 10)))
     apart = cost(*fan(50), given=Assumptions(task_seconds=(10, 100)))
 
-    assert apart.workflow_tasks > 45 > 15 > together.workflow_tasks
+    assert apart.workflow_tasks > 3 * together.workflow_tasks
 
 
 def test_more_starts_than_one_workflow_task_makes_take_a_timer() -> None:
@@ -416,7 +415,7 @@ def test_search_attributes_are_upserted_where_the_server_has_them(
     attributes: tuple[str, ...],
 ) -> None:
     tree = load({"name": "tree", "tasks": [task("a")]})
-    known: Description = everything_known(tree).model_copy(update={"search_attributes": attributes})
+    known = everything_known(tree).model_copy(update={"search_attributes": attributes})
 
     found = estimate(tree, description=known)
 
