@@ -68,8 +68,15 @@ def _snapshot(
     run: TreeRun, before: Mapping[TaskId, object], inside: Mapping[TaskId, object]
 ) -> dict[str, Any]:
     needed = {name: True for task_id in inside for name in read_by(run, task_id)}
-    records = {task_id: run.records[task_id] for task_id in before}
+    records = {task_id: _explained(run, task_id) for task_id in before}
     return {**write_ends(records, lambda task_id, _: task_id in needed), "sleeping": {}}
+
+
+def _explained(run: TreeRun, task_id: TaskId) -> Record:
+    """Give a task's end with the reason for a skip, which there are no edges to find it by."""
+    record = run.records[task_id]
+    end = record.outcome and replace(record.outcome, because=run.because(task_id))
+    return replace(record, outcome=end)
 
 
 def _about(
@@ -149,7 +156,7 @@ class Reporter:
 
     def _size(self, task_id: TaskId, end: Outcome) -> int:
         is_said = task_id in self._kept or end.status is not Status.COMPLETED
-        return json_size([end.result, dict(end.metadata)]) if is_said else 0
+        return json_size([end.result, end.error, dict(end.metadata)]) if is_said else 0
 
     def _patience(self, task_id: TaskId, end: Outcome) -> timedelta:
         is_failure = end.status is Status.FAILED and self._failures_at_once
@@ -173,7 +180,8 @@ class Reporter:
         messages = [self.report(run, now)]
         while self._untold:
             messages.append(self.report(run, now))
-        needed = dict.fromkeys(_needed_by_hand(run))
+        told = self._before | self._kept
+        needed = [each for each in dict.fromkeys(_needed_by_hand(run)) if each not in told]
         room = limits.REPORT_BYTES
 
         def fits(_: TaskId, kept: list[Any]) -> bool:
@@ -181,7 +189,7 @@ class Reporter:
             room -= json_size(kept)
             return room >= 0
 
-        records = {each: run.records[each] for each in needed if each not in self._before}
+        records = {each: run.records[each] for each in needed if run.completed(each)}
         return [*messages, write_ends(records, fits)] if records else messages
 
     def _next_message(self) -> dict[TaskId, int]:

@@ -39,9 +39,10 @@ class Partition:
 class Partitions:
     """The partitions of one run: who holds which task, and what may be handed over."""
 
-    def __init__(self, plan: Plan, *, is_wanted: bool) -> None:
+    def __init__(self, plan: Plan, records: Mapping[TaskId, Record], *, is_wanted: bool) -> None:
         """Only large trees have partitions, and only if they are wanted."""
         tree = plan.tree
+        self._records = records
         self.is_on = is_wanted and len(tree.tasks) > limits.PARTITION_ABOVE
         self.open: dict[str, Partition] = {}
         self.holders: dict[TaskId, str] = {}
@@ -63,8 +64,9 @@ class Partitions:
         return sum(partition.load for partition in self.open.values())
 
     def takes(self, task_id: TaskId) -> bool:
-        """Tell whether a task could be in a partition: a plain activity that nobody has."""
-        return task_id in self._simple and task_id not in self.holders
+        """Tell whether a task could be in a partition: a plain activity that nobody has begun."""
+        is_free = task_id in self._simple and task_id not in self.holders
+        return is_free and self._records[task_id].status is Status.PENDING
 
     def next(self, frontier: Frontier, head: TaskId, free: int) -> Start | None:
         """Begin a partition with what is first in line; None if that had better run by itself.

@@ -107,7 +107,7 @@ class TreeRun:
         """Why the tree failed, when it isn't for a task."""
         self.outputs: dict[str, Json] | None = None
         """What the tree gives, once every task has ended."""
-        self.partitions = Partitions(plan, is_wanted=may_partition)
+        self.partitions = Partitions(plan, self.records, is_wanted=may_partition)
         self._frontier = Frontier(tree.tasks, self._groups)
         self._begun_waits: deque[Start] = deque()
         self._running: dict[str, TaskId] = {}
@@ -355,7 +355,7 @@ class TreeRun:
         record = self.records[task_id]
         if self.partitions.holders.get(task_id) == unit:
             record.outcome, record.started_at = seen.outcome, seen.started_at
-            record.finished_at = seen.finished_at
+            record.finished_at, record.result_omitted = seen.finished_at, seen.result_omitted
             self._move(task_id, seen.status)
         elif record.result_omitted and seen.outcome and not seen.result_omitted:
             record.outcome, record.result_omitted = seen.outcome, False
@@ -453,7 +453,8 @@ class TreeRun:
         for mapping in self.maps.values():
             mapping.in_line = False
         self._frontier = Frontier(self.plan.tree.tasks, self._groups)
-        ends = {task_id: record.outcome for task_id, record in self.records.items()}
+        held = self.partitions.holders
+        ends = {each: None if each in held else of.outcome for each, of in self.records.items()}
         settled = {
             task_id: end.status
             for task_id, end in ends.items()
@@ -620,8 +621,10 @@ class TreeRun:
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         self._finish(task_id, outcome, at)
         self._judge(task_id, outcome, at)  # a tree that gives up cancels what it would skip
+        # What partitions hold outlives the closing of the tree, but is not skipped then either.
+        skip = Outcome(Status.CANCELLED if self.closed else Status.SKIPPED, because=self.closed)
         for skipped in self._frontier.settle(task_id, outcome.status):
-            self._finish(skipped, Outcome(Status.SKIPPED), at)
+            self._finish(skipped, skip, at)
 
     def _take_over(self, task_id: TaskId, end: Record, at: datetime) -> None:
         """Record an end that a partition saw; what is known already of its result is kept."""
