@@ -183,3 +183,90 @@ def test_blocked_group_that_reads_is_skipped_with_its_last_member() -> None:
     assert frontier.settle("quick", FAILED) == ["middle"]
     assert frontier.settle("slow", COMPLETED) == []
     assert frontier.settle("m", COMPLETED) == ["g"]
+
+
+# --- what may be handed over together
+
+
+def reach(frontier: Frontier, *heads: str, limit: int = 99, but: str = "") -> list[str]:
+    return frontier.reach(heads, limit, lambda task_id: task_id != but)
+
+
+def test_reach_is_closed_and_leaves_the_frontier_as_it_was() -> None:
+    frontier = frontier_of(
+        task("d", "b", "c?"),
+        task("a"),
+        task("b", "a"),
+        task("c", "a"),
+        task("other"),
+        task("mixed", "a", "other"),
+        task("reader", "d", "other?", inputs={"x": "${{ tasks.a.result }}"}),
+    )
+    assert unblocked(frontier) == ["a", "other"]
+
+    assert reach(frontier, "a") == ["d", "a", "b", "c"]
+    assert reach(frontier, "a", "other") == ["d", "a", "b", "c", "other", "mixed", "reader"]
+    assert reach(frontier, "a", "other", but="d") == ["a", "b", "c", "other", "mixed"]
+    frontier.settle("other", COMPLETED)
+    assert reach(frontier, "a") == ["d", "a", "b", "c", "mixed", "reader"]
+
+
+def test_reach_waits_for_what_is_read_further_up() -> None:
+    reads = task("reader", "middle?", inputs={"x": "${{ tasks.slow.status }}"})
+    frontier = frontier_of(task("slow"), task("quick"), task("middle", "slow", "quick"), reads)
+    frontier.settle("quick", FAILED)
+
+    assert reach(frontier, "slow") == ["slow", "reader"]
+
+
+def test_reach_holds_neither_what_has_ended_nor_what_is_blocked() -> None:
+    frontier = frontier_of(
+        task("a"),
+        task("gone", "a?"),
+        task("bad"),
+        group("g", "bad", "a?", children=[task("m", "slow")]),
+        task("slow"),
+    )
+    frontier.settle("gone", CANCELLED)
+    frontier.settle("bad", FAILED)
+
+    assert reach(frontier, "a") == ["a"]
+
+
+def test_reach_takes_levels_whole_unless_few_tasks_come_together() -> None:
+    seconds = [task(f"b{at}", "a") for at in range(4)]
+    frontier = frontier_of(task("a"), *seconds, *(task(f"c{at}", "b0") for at in range(4)))
+
+    assert reach(frontier, "a", limit=4) == ["a", "b0", "b1", "b2"]
+    assert reach(frontier, "a", limit=5) == ["a", "b0", "b1", "b2", "b3"]
+    assert reach(frontier, "a", limit=8) == ["a", "b0", "b1", "b2", "b3"]
+    assert reach(frontier, "a", limit=1) == ["a"]
+
+
+def test_task_leads_out_if_others_or_a_group_wait_for_it() -> None:
+    frontier = frontier_of(
+        task("a"),
+        task("b", "a"),
+        task("c", "b?", inputs={"x": "${{ tasks.a.status }}"}),
+        task("d"),
+        group("g", children=[task("m")]),
+    )
+
+    def leading(*inside: str) -> list[str]:
+        return [each for each in inside if frontier.leads_out(each, dict.fromkeys(inside))]
+
+    assert leading("a", "b", "c", "d", "m") == ["m"]
+    assert leading("a", "b") == ["a", "b"]
+    assert leading("a") == ["a"]
+    assert leading("a", "b", "c") == []
+
+
+def test_line_knows_how_many_stand_in_it() -> None:
+    frontier = frontier_of(task("a"), task("b"))
+    frontier.enqueue("a")
+    frontier.enqueue("b")
+    assert frontier.in_line == 2
+
+    frontier.ready(1)
+
+    assert frontier.in_line == 1
