@@ -144,6 +144,19 @@ async def test_events_and_bytes_are_as_estimated(client: TreeClient, shape: Shap
     assert_near(said, await measured(client.client, handle))
 
 
+@pytest.mark.parametrize("shape", [fan(200), chain(300)], ids=lambda shape: shape.name)
+async def test_local_tasks_are_too(client: TreeClient, shape: Shape) -> None:
+    document = shape.document(local=True)
+
+    handle = await client.start(document)
+    await handle.result()
+
+    found = await measured(client.client, handle)
+    said = estimate(load(document), Assumptions(result_bytes=3))
+    assert said.events == pytest.approx(found.events, rel=WITHIN)
+    assert said.bytes == pytest.approx(found.bytes, rel=WITHIN)
+
+
 @pytest.mark.parametrize(
     "shape", [fan(200), chain(20), layered(5, 20)], ids=lambda shape: shape.name
 )

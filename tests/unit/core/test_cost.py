@@ -252,6 +252,27 @@ def test_hosted_tasks_heartbeat_while_they_run() -> None:
     assert action(cost(task("a", task_queue="other"), given=seconds), "heartbeats") == 0
 
 
+# --- local tasks
+
+
+def test_a_local_task_is_one_event_in_the_workflow_task_that_starts_it() -> None:
+    found = cost(*(each | {"local": True} for each in chain(50)))
+
+    assert (found.workflow_tasks, action(found, "activity_attempts")) == (1, 0)
+    assert found.activities == {"work": 50}
+    assert action(found, "local_activities") == 1
+    assert 50 < found.events < 60
+
+
+def test_a_workflow_task_has_its_fill_of_local_tasks() -> None:
+    many = cost(*fan(250, local=True))
+    long = cost(*fan(120, local=True), given=Assumptions(task_seconds=(0.6, 0.6)))
+
+    assert action(many, "activity_attempts") == 2
+    assert action(long, "local_activities") == 2
+    assert many.activities == {"work": 250}
+
+
 # --- continuations
 
 
@@ -367,7 +388,10 @@ def test_what_cannot_be_evaluated_is_said() -> None:
 def test_a_large_map_is_better_a_batch() -> None:
     found = cost(task("each", for_each=list(range(60))))
 
-    assert found.hints == ("'each' maps 60 items in 60 activities: `batch` would take 1",)
+    assert "'each' maps 60 items in 60 activities: `batch` would take 1" in found.hints[0]
+    assert "`local: true` takes 1 event each" in found.hints[0]
+    is_local = cost(task("each", for_each=list(range(60)), local=True))
+    assert is_local.hints == ("'each' maps 60 items in 60 activities: `batch` would take 1",)
 
 
 def test_a_map_of_subtrees_is_better_none() -> None:

@@ -220,7 +220,8 @@ def _map_hint(task: Task, items: int, share: Share) -> str:
     start = f"'{task.id}' maps {items:,} items"
     if task.tree is not None:
         return f"{start}, each a workflow: a task with the work of the sub-tree would take 3 events"
-    return f"{start} in {share.activities:,} activities: `batch` would take 1"
+    short = "" if task.local else "; if they are short, `local: true` takes 1 event each"
+    return f"{start} in {share.activities:,} activities: `batch` would take 1{short}"
 
 
 def _one_by_one(history: History) -> bool:

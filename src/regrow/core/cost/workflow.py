@@ -8,6 +8,7 @@ another run of the same workflow, with a history of its own.
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from regrow.core import limits
@@ -46,6 +47,8 @@ _SUMMARY: Final = 200
 _HASH: Final = 64
 _ANSWER: Final = 76
 """What an update answers."""
+_DESCRIBING: Final = 74
+"""The names in the marker that says what executors there are."""
 _KNOWN: Final = sum(len(name) + 2 for name in LIBRARY.retry.non_retryable_error_types)
 """The error types that are never retried, in every activity."""
 _CANCELLED: Final = Outcome(Status.CANCELLED, error="cancelled", attempts=None)
@@ -76,6 +79,8 @@ class Workflow:
         self._tree_id, self._path, self._on_end = tree_id, path, on_end
         self._told: dict[str, Any] = {}
         """What the server's lists were told, over all runs."""
+        self._has_local = False
+        """Whether the executors are being described, which is a local activity too."""
         world.workflows += 1
         world.tasks += len(plan.tree.tasks)
 
@@ -88,7 +93,7 @@ class Workflow:
         else:
             told = self._description.model_dump(mode="json", exclude_defaults=True)
             self._history.add("marker_recorded", json_size(told))
-            self._history.act(Action.LOCAL)
+            self._has_local = True
 
     def _start_run(
         self, document: Mapping[str, Any], snapshot: dict[str, Any] | None = None
@@ -105,6 +110,7 @@ class Workflow:
         self._children: dict[str, Workflow] = {}
         self._activities: dict[str, Execution] = {}
         self._timers: dict[str, Wait] = {}
+        self._local: list[tuple[float, int, Start, Execution]] = []
         self._is_asked = self._has_ended = False
         if snapshot is not None:
             restore_snapshot(self.run, snapshot)
@@ -127,10 +133,11 @@ class Workflow:
 
     def _work(self) -> None:
         news, self._inbox = self._inbox, []
+        self._elapsed, self._local_starts, self._is_over = 0.0, 0, False
         for take_in in news:
             take_in()
         commands, more = self._decide()
-        busy = BUSY + BUSY_PER_NEWS * len(news) + BUSY_PER_COMMAND * len(commands)
+        busy = self._elapsed + BUSY + BUSY_PER_NEWS * len(news) + BUSY_PER_COMMAND * len(commands)
         self._world.at(busy, partial(self._answer, commands, more))
 
     def _answer(self, commands: list[Command], more: timedelta | None) -> None:
@@ -138,6 +145,9 @@ class Workflow:
         self._history.add_workflow_task()
         self._is_asked = False
         history = self._history
+        if self._has_local or self._local_starts:
+            history.act(Action.LOCAL)
+            self._has_local = False
         for command in commands:
             command()
         if self._has_ended or history is not self._history:
@@ -157,7 +167,7 @@ class Workflow:
             while (unit := self.run.next_interrupt()) is not None:
                 commands.append(partial(self._interrupt, unit))
             more = self._start_what_can(commands)
-            if not self.run.has_interrupts:
+            if not self.run.has_interrupts and not self._end_local(commands):
                 break
         self._tell(commands)
         if self.run.is_finished:
@@ -169,7 +179,7 @@ class Workflow:
         if self._holding(commands):
             return False
         started = size = 0
-        while (start := self.run.next_start(self._world.now)) is not None:
+        while not self._is_over and (start := self.run.next_start(self._world.now)) is not None:
             if start.kind is Kind.WAIT:
                 self.run.waiting(start, self._world.now)
                 commands.append(partial(self._wait, start))
@@ -179,10 +189,43 @@ class Workflow:
             started += 1
             if started >= limits.MAX_STARTS_PER_TASK or size >= limits.MAX_BYTES_PER_TASK:
                 return True
-        return False
+        return self._is_over
+
+    def _begin_local(self, start: Start) -> None:
+        """Run a local task inside this workflow task; what ends first is heard of first."""
+        acts = acts_of(self._world.assumptions.script, self._owner(start.unit), start.executor)
+        done = execute(self._world, acts, dict(start.inputs), self._plan.policy(start.unit))
+        self._local_starts += 1
+        heappush(self._local, (self._elapsed + done.seconds, self._local_starts, start, done))
+
+    def _end_local(self, commands: list[Command]) -> bool:
+        """Let the next local task end, if one runs."""
+        if not self._local:
+            return False
+        self._elapsed, _, start, done = heappop(self._local)
+        self.run.ended(start.unit, done.outcome, self._world.now)
+        commands.append(partial(self._mark, start, done))
+        return True
+
+    def _mark(self, start: Start, done: Execution) -> None:
+        owner = self._owner(start.task_id)
+        named = len(start.unit) + len(start.executor) + self._label(start)
+        self._history.add("marker_recorded", done.bytes + named - _DESCRIBING, owner)
+        self._world.count(start.executor, owner)
+
+    @property
+    def _is_spent(self) -> bool:
+        """Whether local tasks have had their share of this workflow task."""
+        most = limits.MAX_LOCAL_PACE.total_seconds()
+        return self._local_starts >= limits.MAX_LOCAL_STARTS or self._elapsed >= most
 
     def _command(self, start: Start, commands: list[Command]) -> int:
         """Add the command that starts a unit of work; gives the bytes of its argument."""
+        if self._plan.is_local(start.unit):
+            if not self._is_spent:
+                self._begin_local(start)
+                return 0
+            self._is_over = True  # its end, as that of an activity, brings the next workflow task
         if start.kind is Kind.ACTIVITY:
             size = json_size(start.inputs)
             commands.append(partial(self._begin_activity, start, size))
