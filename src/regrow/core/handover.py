@@ -68,15 +68,15 @@ def _snapshot(
     run: TreeRun, before: Mapping[TaskId, object], inside: Mapping[TaskId, object]
 ) -> dict[str, Any]:
     needed = {name: True for task_id in inside for name in read_by(run, task_id)}
-    records = {task_id: _explained(run, task_id) for task_id in before}
+    records = {task_id: _on_its_own(run, task_id) for task_id in before}
     return {**write_ends(records, lambda task_id, _: task_id in needed), "sleeping": {}}
 
 
-def _explained(run: TreeRun, task_id: TaskId) -> Record:
-    """Give a task's end with the reason for a skip, which there are no edges to find it by."""
+def _on_its_own(run: TreeRun, task_id: TaskId) -> Record:
+    """Give how a task ended, as it stands without what led to it: a skip says why it is one."""
     record = run.records[task_id]
-    end = record.outcome and replace(record.outcome, because=run.because(task_id))
-    return replace(record, outcome=end)
+    end = cast("Outcome", record.outcome)
+    return replace(record, outcome=replace(end, because=run.because(task_id)))
 
 
 def _about(
@@ -146,23 +146,45 @@ class Reporter:
 
     def look(self, run: TreeRun, now: datetime) -> None:
         """See what has ended, and when that is to be reported."""
-        for task_id in self._changed:
-            end = run.records[task_id].outcome
-            if end is not None and task_id not in self._untold and task_id not in self._told:
-                self._untold[task_id] = self._size(task_id, end)
-                due_at = now + self._patience(task_id, end)
-                self.due_at = min(self.due_at or due_at, due_at)
+        ended = {
+            task_id: end
+            for task_id in self._changed
+            if (end := run.records[task_id].outcome) is not None and task_id not in self._told
+        }
         self._changed.clear()
+        for task_id, end in ended.items():
+            if end.status is not Status.COMPLETED:
+                self._keep_what_it_needs(run, task_id)
+        for task_id, end in ended.items():
+            self._add(task_id, end, now)
+
+    def _keep_what_it_needs(self, run: TreeRun, task_id: TaskId) -> None:
+        """Should a task be tried again, the tree needs results that it has not been told so far."""
+        for name in read_by(run, task_id):
+            if name not in self._before and name not in self._kept:
+                self._kept[name] = None
+                end = run.records[name].outcome
+                if end is not None and (name in self._told or name in self._untold):
+                    self._untold[name] = self._size(name, end)
+
+    def _add(self, task_id: TaskId, end: Outcome, now: datetime) -> None:
+        self._untold[task_id] = self._size(task_id, end)
+        due_at = now + self._patience(task_id, end)
+        self.due_at = min(self.due_at or due_at, due_at)
 
     def _size(self, task_id: TaskId, end: Outcome) -> int:
         is_said = task_id in self._kept or end.status is not Status.COMPLETED
         return json_size([end.result, end.error, dict(end.metadata)]) if is_said else 0
 
     def _patience(self, task_id: TaskId, end: Outcome) -> timedelta:
-        is_failure = end.status is Status.FAILED and self._failures_at_once
-        if is_failure or sum(self._untold.values()) >= limits.REPORT_BYTES:
+        """Somebody may wait for a result; and for a failure, to do something about it."""
+        is_failure = end.status in (Status.FAILED, Status.CANCELLED)
+        ends_tree = end.status is Status.FAILED and self._failures_at_once
+        if ends_tree or sum(self._untold.values()) >= limits.REPORT_BYTES:
             return timedelta(0)
-        return limits.REPORT_EXPORTS if task_id in self._exports else limits.REPORT_ALL
+        return (
+            limits.REPORT_EXPORTS if is_failure or task_id in self._exports else limits.REPORT_ALL
+        )
 
     def report(self, run: TreeRun, now: datetime) -> dict[str, Any]:
         """Give what has not been told, as much as one message can hold; it counts as told."""
@@ -173,24 +195,11 @@ class Reporter:
         return write_ends(records, lambda task_id, _: task_id in self._kept)
 
     def last_words(self, run: TreeRun, now: datetime) -> list[dict[str, Any]]:
-        """Give all that has not been told, in as many messages as it takes, at least one.
-
-        Should what did not complete be tried again, what it needs is told as well.
-        """
+        """Give all that has not been told, in as many messages as it takes, at least one."""
         messages = [self.report(run, now)]
         while self._untold:
             messages.append(self.report(run, now))
-        told = self._before | self._kept
-        needed = [each for each in dict.fromkeys(_needed_by_hand(run)) if each not in told]
-        room = limits.REPORT_BYTES
-
-        def fits(_: TaskId, kept: list[Any]) -> bool:
-            nonlocal room
-            room -= json_size(kept)
-            return room >= 0
-
-        records = {each: run.records[each] for each in needed if run.completed(each)}
-        return [*messages, write_ends(records, fits)] if records else messages
+        return messages
 
     def _next_message(self) -> dict[TaskId, int]:
         taken: dict[TaskId, int] = {}
@@ -201,13 +210,6 @@ class Reporter:
         for task_id in taken:
             del self._untold[task_id]
         return taken
-
-
-def _needed_by_hand(run: TreeRun) -> Iterator[TaskId]:
-    """Give the tasks whose results are needed if what did not complete is to be tried again."""
-    for task_id, record in run.records.items():
-        if record.status is not Status.COMPLETED:
-            yield from read_by(run, task_id)
 
 
 def _bounded(record: Record, task_id: TaskId, size: int) -> Record:
