@@ -207,8 +207,9 @@ def check_skip(run: TreeRun, task_id: TaskId, *, with_result: bool) -> bool:
         raise RequestRefused(f"'{task_id}' is a group; skip the tasks in it")
     if record.status is Status.IN_PROGRESS and task_id not in run.waits:
         raise RequestRefused(f"'{task_id}' is running; cancel it first")
-    if task_id in run.partitions.holders:
-        raise RequestRefused(f"'{task_id}' may start at any moment; cancel it first")
+    if holder := run.partitions.holders.get(task_id):
+        where = f"is in the hands of the child workflow '{run.tree_id}/{holder}'"
+        raise RequestRefused(f"'{task_id}' {where}, which may have begun it; cancel it first")
     if record.status is Status.COMPLETED and not _skipped_by_hand(run, task_id):
         raise RequestRefused(f"'{task_id}' is completed")
     wanted = Status.COMPLETED if with_result else Status.SKIPPED
