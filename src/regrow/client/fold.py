@@ -253,6 +253,7 @@ class Fold:
         whose place is taken must not have been read.
         """
         self.run = None
+        self.partitions.clear()
         self._known_until = run_id
 
     @property
@@ -713,7 +714,11 @@ class Fold:
         self, unit: str, result: Any, error: BaseException | None, at: datetime
     ) -> None:
         run = cast("TreeRun", self.run)
-        if self._open.pop(unit, None) is not None:
+        if self._open.pop(unit, None) is None:
+            return
+        if isinstance(error, WorkflowAlreadyStartedError):
+            run.partition_refused(unit, at)
+        else:
             if error is None:
                 run.reported(unit, read_report(result)[1], at)
             run.partition_ended(unit, partition_loss(unit, error), at)

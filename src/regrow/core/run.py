@@ -343,7 +343,11 @@ class TreeRun:
         self.partitions.close(unit)
 
     def partition_refused(self, unit: str, at: datetime) -> None:
-        """Record that a partition would be too large to start; its tasks start by themselves."""
+        """Record that a partition cannot be started; its tasks start by themselves.
+
+        It would be too large, or the one of before a reset has its id still.
+        """
+        self._running.pop(unit, None)
         self.partitions.bar(unit)
         self.begin_anew(at)
 
@@ -357,8 +361,15 @@ class TreeRun:
             record.outcome, record.started_at = seen.outcome, seen.started_at
             record.finished_at, record.result_omitted = seen.finished_at, seen.result_omitted
             self._move(task_id, seen.status)
-        elif record.result_omitted and seen.outcome and not seen.result_omitted:
-            record.outcome, record.result_omitted = seen.outcome, False
+        elif record.result_omitted and not seen.result_omitted and self._is_end(record, seen):
+            end, found = cast("Outcome", record.outcome), cast("Outcome", seen.outcome)
+            record.outcome = replace(end, result=found.result, metadata=found.metadata)
+            record.result_omitted = False
+
+    @staticmethod
+    def _is_end(record: Record, seen: Record) -> bool:
+        """Tell whether what a partition saw is the end that counts, not one before a retry."""
+        return record.status is Status.COMPLETED and seen.status is Status.COMPLETED
 
     def waiting(self, start: Start, at: datetime) -> None:
         """Record that a wait has begun."""
@@ -461,8 +472,8 @@ class TreeRun:
             if end is not None and not self._skipped_by_edge(task_id)
         }
         skipped = self._frontier.restore(settled)
-        for task_id in self.records:
-            if self._skipped_by_edge(task_id) and task_id not in skipped:
+        for task_id, end in ends.items():
+            if end is not None and self._skipped_by_edge(task_id) and task_id not in skipped:
                 self._forget(task_id)
         for task_id in skipped:
             if ends[task_id] is None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from regrow.core import limits
 from regrow.core.draw.details import details
@@ -337,6 +337,9 @@ class TaskTreeWorkflow(Updates):
     def _take_partition_end(self, unit: str, done: asyncio.Task[Any]) -> None:
         run, now = self._tree_run, workflow.now()
         error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if isinstance(error, WorkflowAlreadyStartedError):
+            run.partition_refused(unit, now)
+            return
         if error is None:
             run.reported(unit, read_report(done.result())[1], now)
         run.partition_ended(unit, partition_loss(unit, error), now)
