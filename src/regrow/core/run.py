@@ -632,10 +632,14 @@ class TreeRun:
     def _settle(self, task_id: TaskId, outcome: Outcome, at: datetime) -> None:
         self._finish(task_id, outcome, at)
         self._judge(task_id, outcome, at)  # a tree that gives up cancels what it would skip
-        # What partitions hold outlives the closing of the tree, but is not skipped then either.
-        skip = Outcome(Status.CANCELLED if self.closed else Status.SKIPPED, because=self.closed)
-        for skipped in self._frontier.settle(task_id, outcome.status):
-            self._finish(skipped, skip, at)
+        for passed_over in self._frontier.settle(task_id, outcome.status):
+            self._finish(passed_over, self._end_of_what_is_passed_over(), at)
+
+    def _end_of_what_is_passed_over(self) -> Outcome:
+        """Give the end of a task that is not to run, once a close has spared what partitions have."""
+        if self.closed is not None:
+            return Outcome(Status.CANCELLED, because=self.closed)
+        return Outcome(Status.SKIPPED)
 
     def _take_over(self, task_id: TaskId, end: Record, at: datetime) -> None:
         """Record an end that a partition saw; what is known already of its result is kept."""
