@@ -33,7 +33,8 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from regrow.client.attempts import Attempt
-from regrow.core.handover import obey, read_report
+from regrow.core import limits
+from regrow.core.handover import obey, partition_bytes, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
 from regrow.core.outcome import Outcome
@@ -510,6 +511,8 @@ class Fold:
 
     def _refusal(self, start: Start) -> str | None:
         run, description = cast("TreeRun", self.run), cast("Description", self.description)
+        if start.kind is Kind.PARTITION and partition_bytes(run, start) > limits.PARTITION_BYTES:
+            return "more than a partition may be given"
         argument = argument_of(start, run, description)
         return too_large(start, len(self._payloads.to_payload(argument).data))
 

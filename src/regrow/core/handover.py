@@ -52,6 +52,23 @@ def partition_document(run: TreeRun, start: Start, description: Description) -> 
     return {**tree.as_document(), ENGINE_KEY: engine}
 
 
+def partition_bytes(run: TreeRun, start: Start) -> int:
+    """Tell how much a partition would be given, or that it is more than `PARTITION_BYTES`."""
+    inside, total = dict.fromkeys(start.tasks), 0
+    outside = dict.fromkeys(
+        name for task_id in inside for name in read_by(run, task_id) if name not in inside
+    )
+    for task_id in inside:
+        total += json_size(run.tasks[task_id].inputs)
+        if total > limits.PARTITION_BYTES:
+            return total
+    for name in outside:
+        total += json_size(cast("Outcome", run.records[name].outcome).result)
+        if total > limits.PARTITION_BYTES:
+            return total
+    return total
+
+
 def _alone(task: Task) -> Task:
     """Give a task without what the tree does for it."""
     if task.parent_id is None and task.compensate is None:

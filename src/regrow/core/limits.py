@@ -51,6 +51,9 @@ PARTITION_LEAST: Final = 8
 """Tasks of a partition: at most, and how many must come together to be worth one."""
 PARTITIONS_AT_ONCE: Final = 4
 """As many share what may be in flight."""
+PARTITION_BYTES: Final = 4 * MIB
+"""JSON of the inputs of a partition's tasks and of the results that they read; to write and to
+compress much more takes a workflow task more time than it has."""
 PARTITION_PACK_ABOVE: Final = 4 * KIB
 REPORT_EXPORTS: Final = timedelta(seconds=1)
 REPORT_ALL: Final = timedelta(seconds=10)

@@ -17,12 +17,13 @@ _LEVEL: Final = 6
 
 
 def packed(value: dict[str, Any], above: int = limits.PACK_ABOVE) -> dict[str, Any]:
-    """Give the value itself, or `{"packed": …}` where it takes more bytes than `above`."""
+    """Give the value itself, or `{"packed": …}` if it takes more than `above` and gains."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     data = text.encode(errors="surrogatepass")
     if len(data) <= above:
         return value
-    return {PACKED: base64.b64encode(zlib.compress(data, _LEVEL)).decode("ascii")}
+    text = base64.b64encode(zlib.compress(data, _LEVEL)).decode("ascii")
+    return {PACKED: text} if len(text) < len(data) else value
 
 
 def unpacked(value: object) -> object:

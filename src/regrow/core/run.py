@@ -636,7 +636,7 @@ class TreeRun:
             self._finish(passed_over, self._end_of_what_is_passed_over(), at)
 
     def _end_of_what_is_passed_over(self) -> Outcome:
-        """Give the end of a task that is not to run, once a close has spared what partitions have."""
+        """Give the end of a task that is not to run; a close has spared what partitions have."""
         if self.closed is not None:
             return Outcome(Status.CANCELLED, because=self.closed)
         return Outcome(Status.SKIPPED)

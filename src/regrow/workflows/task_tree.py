@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from regrow.core import limits
 from regrow.core.draw.details import details
-from regrow.core.handover import obey, read_report
+from regrow.core.handover import obey, partition_bytes, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
 from regrow.core.outcome import Outcome
@@ -121,7 +121,7 @@ class TaskTreeWorkflow(Updates):
                 continue  # a start failed its task, and that the tree
             listing.tell()
             self._tell_partitions()
-            if self._reports is not None:
+            if self._reports is not None and not more:  # together it might be too large
                 self._reports.tell(run)
             if run.is_finished:
                 return await self._end()
@@ -300,13 +300,17 @@ class TaskTreeWorkflow(Updates):
     def _start(self, start: Start, now: datetime) -> int:
         """Start an activity or a sub-tree; gives the bytes of its argument."""
         run = self._tree_run
+        given = partition_bytes(run, start) if start.kind is Kind.PARTITION else 0
+        if given > limits.PARTITION_BYTES:
+            run.partition_refused(start.unit, now)
+            return limits.MAX_BYTES_PER_TASK
         argument = argument_of(start, run, self._description)
         payload = self._converter.to_payload(argument)
         assert payload is not None  # noqa: S101 - it is JSON
         size = len(payload.data)
         if start.kind is Kind.PARTITION and size > limits.MAX_PAYLOAD:
             run.partition_refused(start.unit, now)
-            return size // _REFUSED
+            return limits.MAX_BYTES_PER_TASK
         if refusal := too_large(start, size):
             run.refused(start.unit, refusal, ErrorType.PAYLOAD_TOO_LARGE, now)
             return size // _REFUSED
@@ -314,7 +318,7 @@ class TaskTreeWorkflow(Updates):
         is_local = run.plan.is_local(start.unit) and not is_spent
         self._running.start(start, RawValue(payload), is_local=is_local)
         run.began(start.unit, now)
-        size = 0 if is_local else size
+        size = 0 if is_local else max(size, given)
         self._pace.started(size, is_last=is_spent)
         return size
 
@@ -466,10 +470,11 @@ class TaskTreeWorkflow(Updates):
         if self._reports is not None:
             engine[PARTITION_KEY] |= {"told": self._reports.reporter.told}
         document = {**self._tree_run.plan.tree.as_document(), ENGINE_KEY: engine}
-        if self._description.engine_version >= PARTITIONED_ENGINE:
-            document = packed(document)
-        elif json_size(engine) > limits.MAX_ENGINE_BYTES:
+        may_pack = self._description.engine_version >= PARTITIONED_ENGINE
+        if json_size(engine) > (limits.PARTITION_BYTES if may_pack else limits.MAX_ENGINE_BYTES):
             return
+        if may_pack:
+            document = packed(document)
         if json_size(document) <= limits.MAX_PAYLOAD:
             workflow.continue_as_new(document)
 
