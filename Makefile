@@ -27,9 +27,9 @@ test:
 browser:
 	python -m pytest -m browser
 
-# Ten times the random trees, a tree of 5,000 tasks, and each extra in an environment of its own.
+# Ten times the random trees, trees of up to 10,000 tasks with a worker killed, and each extra in an environment of its own.
 long:
-	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance tests/e2e/test_extras.py
+	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance tests/scale tests/e2e/test_extras.py
 
 format:
 	ruff check --fix
