@@ -12,6 +12,7 @@ from regrow.core.script import Act, approves, fails, hangs, rejects, returns, se
 from regrow.core.simulate import everything_known
 
 APPROVAL = {"executor": "approval", "inputs": {"prompt": "go?"}}
+LONG_MAP = task("each", for_each=list(range(1_500)))
 BARE = 14
 """The events of a tree with one task."""
 
@@ -277,7 +278,7 @@ def test_a_workflow_task_has_its_fill_of_local_tasks() -> None:
 
 
 def test_a_long_history_is_left_for_another() -> None:
-    found = cost(*fan(1_500))
+    found = cost(LONG_MAP)
 
     assert len(found.runs) == 2
     assert action(found, "continued_as_new") == 1
@@ -296,7 +297,7 @@ def test_a_wait_is_taken_along() -> None:
     nap = task("nap", executor="sleep", inputs={"duration": "1h"})
     ask = task("ask", **APPROVAL)
 
-    found = cost(nap, ask, *fan(1_500), given=scripted(ask=approves(seconds=1800)))
+    found = cost(nap, ask, LONG_MAP, given=scripted(ask=approves(seconds=1800)))
 
     assert found.status.value == "completed"
     assert action(found, "timers") > 1
@@ -305,7 +306,7 @@ def test_a_wait_is_taken_along() -> None:
 def test_a_task_that_runs_on_holds_the_others_up_for_a_while_only() -> None:
     slow = task("slow", executor="slow")
 
-    found = cost(slow, *fan(1_500), given=scripted(slow=returns(seconds=3600)))
+    found = cost(slow, LONG_MAP, given=scripted(slow=returns(seconds=3600)))
 
     assert found.status.value == "completed"
     assert found.runs[0].events > limits.ROLLOVER_EVENTS + limits.ROLLOVER_RETRY_EVENTS
@@ -318,6 +319,30 @@ def test_state_too_large_to_hand_over_stays() -> None:
     found = cost(*first, task("more", "f59"), last, given=Assumptions(result_bytes=30_000))
 
     assert len(found.runs) == 1
+
+
+# --- partitions
+
+
+def test_a_large_tree_is_shared_among_workflows() -> None:
+    found = cost(*fan(1_500))
+
+    assert (found.status.value, found.tasks) == ("completed", 1_500)
+    assert found.workflows == 7
+    assert action(found, "child_workflows") == 12
+    assert all(run.events < 1_000 for run in found.runs)
+
+
+def test_a_partition_tells_of_what_others_wait_for() -> None:
+    found = cost(*fan(1_500), task("last", "t0"), given=Assumptions(task_seconds=(1, 30)))
+
+    assert action(found, "signals") > 0
+
+
+def test_a_partition_with_much_to_tell_at_its_end_says_it_in_several_messages() -> None:
+    found = cost(*fan(1_010), given=Assumptions(result_bytes=60_000))
+
+    assert action(found, "signals") > 0
 
 
 # --- what is assumed

@@ -26,6 +26,7 @@ class Action(StrEnum):
     """One for each workflow task that has any."""
     TIMER = "timers"
     UPDATE = "updates"
+    SIGNAL = "signals"
     UPSERT = "search_attribute_upserts"
 
 
@@ -52,6 +53,9 @@ SIZES: Final = {
     "request_cancel_external_workflow_execution_initiated": 150,
     "external_workflow_execution_cancel_requested": 140,
     "workflow_execution_cancel_requested": 120,
+    "workflow_execution_signaled": 150,
+    "signal_external_workflow_execution_initiated": 250,
+    "external_workflow_execution_signaled": 140,
     "workflow_execution_update_accepted": 195,
     "workflow_execution_update_completed": 103,
     "upsert_workflow_search_attributes": 42,

@@ -25,8 +25,10 @@ from regrow.core.cost.world import (
     World,
 )
 from regrow.core.draw.details import static_details
+from regrow.core.handover import Reporter, partition_document
 from regrow.core.loading import load
 from regrow.core.outcome import Outcome
+from regrow.core.packing import packed
 from regrow.core.policies import LIBRARY
 from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description, Plan, resolve
@@ -34,10 +36,17 @@ from regrow.core.result import json_size, moment, tree_result
 from regrow.core.rollover import Rollover
 from regrow.core.run import TreeRun
 from regrow.core.script import Act, acts_of
-from regrow.core.snapshot import restore_snapshot, take_snapshot
+from regrow.core.snapshot import read_ends, restore_snapshot, take_snapshot
 from regrow.core.subtree import child_document, subtree_outcome
 from regrow.core.waits import Verdict, Wait
-from regrow.core.wire import ENGINE_KEY, SLEEP, WAIT_FOR_EVENT, Status
+from regrow.core.wire import (
+    ENGINE_KEY,
+    PARTITION_KEY,
+    PARTITIONED_ENGINE,
+    SLEEP,
+    WAIT_FOR_EVENT,
+    Status,
+)
 
 if TYPE_CHECKING:
     from regrow.core.models import Json, TaskTree
@@ -49,6 +58,7 @@ _ANSWER: Final = 76
 """What an update answers."""
 _DESCRIBING: Final = 74
 """The names in the marker that says what executors there are."""
+_PARTITION_LABEL: Final = 40
 _KNOWN: Final = sum(len(name) + 2 for name in LIBRARY.retry.non_retryable_error_types)
 """The error types that are never retried, in every activity."""
 _CANCELLED: Final = Outcome(Status.CANCELLED, error="cancelled", attempts=None)
@@ -76,19 +86,31 @@ class Workflow:
         on_end: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> None:
         self._world, self._plan, self._description = world, plan, description
-        self._tree_id, self._path, self._on_end = tree_id, path, on_end
+        self._tree_id, self._path, self.on_end = tree_id, path, on_end
         self._told: dict[str, Any] = {}
         """What the server's lists were told, over all runs."""
         self._has_local = False
         """Whether the executors are being described, which is a local activity too."""
         world.workflows += 1
-        world.tasks += len(plan.tree.tasks)
+        world.tasks += self._own_tasks
+
+    @property
+    def _is_child(self) -> bool:
+        return self._path != ""
+
+    @property
+    def _own_tasks(self) -> int:
+        return len(self._plan.tree.tasks)
+
+    def _new_run(self) -> TreeRun:
+        may_partition = self._description.engine_version >= PARTITIONED_ENGINE
+        return TreeRun(self._plan, tree_id=self._tree_id, may_partition=may_partition)
 
     def begin(self, document: Mapping[str, Any]) -> None:
         """Start with this argument; a sub-tree knows its executors already."""
         self._start_run(document)
-        self._history.act(Action.WORKFLOW if not self._path else Action.CHILD)
-        if self._path:
+        self._history.act(Action.CHILD if self._is_child else Action.WORKFLOW)
+        if self._is_child:
             self._history.act(Action.CHILD)
         else:
             told = self._description.model_dump(mode="json", exclude_defaults=True)
@@ -99,11 +121,11 @@ class Workflow:
         self, document: Mapping[str, Any], snapshot: dict[str, Any] | None = None
     ) -> None:
         tree = self._plan.tree
-        self.run = TreeRun(self._plan, tree_id=self._tree_id)
+        self.run = self._new_run()
         self._history = self._world.new_history()
         about = static_details(tree, None if self._path else "-" * _HASH)
         named = 2 * len(tree.name) + len(self._tree_id) + json_size(about)
-        self._history.add("workflow_execution_started", json_size(document) + named)
+        self._history.add("workflow_execution_started", json_size(packed(dict(document))) + named)
         self._rollover = Rollover(self._history.size)
         self._attributes = TreeAttributes(self.run)
         self._inbox: list[Command] = []
@@ -170,6 +192,7 @@ class Workflow:
             if not self.run.has_interrupts and not self._end_local(commands):
                 break
         self._tell(commands)
+        self._report(commands)
         if self.run.is_finished:
             return [*commands, self._end], None
         left = self._rollover.left(self._history.events, self._world.now)
@@ -230,6 +253,11 @@ class Workflow:
             size = json_size(start.inputs)
             commands.append(partial(self._begin_activity, start, size))
             return size
+        if start.kind is Kind.PARTITION:
+            document = partition_document(self.run, start, self._description)
+            size = json_size(packed(document, limits.PARTITION_PACK_ABOVE))
+            commands.append(partial(self._begin_partition, start, document, size))
+            return size
         tree = cast("TaskTree", self.run.tasks[start.task_id].tree)
         user_id = self._plan.tree.user_id
         document = child_document(tree, start.inputs, user_id, self._description)
@@ -249,6 +277,9 @@ class Workflow:
             self._told |= new
             size = sum(ATTRIBUTE + len(name) + json_size(value) for name, value in new.items())
             commands.append(partial(self._upsert, size))
+
+    def _report(self, commands: list[Command]) -> None:
+        """Tell nobody; a partition has somebody to tell."""
 
     def _upsert(self, size: int) -> None:
         self._history.add("upsert_workflow_search_attributes", size)
@@ -326,6 +357,39 @@ class Workflow:
         cancelled = status is Status.CANCELLED
         outcome = _CANCELLED if cancelled else subtree_outcome(start.unit, result)
         self._hear(lambda: self.run.ended(start.unit, outcome, self._world.now))
+
+    # --- partitions
+
+    def _begin_partition(self, start: Start, document: dict[str, Any], size: int) -> None:
+        unit, child_id = start.unit, f"{self._tree_id}/{start.unit}"
+        named = len(child_id) + len(self._plan.tree.name) + _PARTITION_LABEL
+        self._history.add("start_child_workflow_execution_initiated", size + named)
+        bare = {key: value for key, value in document.items() if key != ENGINE_KEY}
+        plan = resolve(load(bare), self._description)
+        told = partial(self._partition_told, unit)
+        about = document[ENGINE_KEY][PARTITION_KEY]
+        child = Partition(
+            self._world, plan, self._description, child_id, path=self._path, about=about, told=told
+        )
+        child.on_end = partial(self._partition_ended, unit, child_id)
+        self._children[unit] = child
+        child.begin(document)
+        self._world.arrive(partial(self._child_started, "", child_id))
+
+    def _partition_told(self, unit: str, report: dict[str, Any], size: int) -> None:
+        self._history.add("workflow_execution_signaled", size)
+        self._history.act(Action.SIGNAL)
+        self._hear(lambda: self.run.reported(unit, dict(read_ends(report)), self._world.now))
+
+    def _partition_ended(self, unit: str, child_id: str, report: dict[str, Any]) -> None:
+        del self._children[unit]
+        size = json_size(packed(report, limits.PARTITION_PACK_ABOVE))
+        self._history.add("child_workflow_execution_completed", size + len(child_id))
+        self._hear(partial(self._take_partition_end, unit, report))
+
+    def _take_partition_end(self, unit: str, report: dict[str, Any]) -> None:
+        self.run.reported(unit, dict(read_ends(report)), self._world.now)
+        self.run.partition_ended(unit, _CANCELLED, self._world.now)
 
     # --- waits
 
@@ -446,4 +510,72 @@ class Workflow:
         size = 0 if status is Status.CANCELLED else json_size(result)
         self._history.add(f"workflow_execution_{_ENDS[status]}", size)
         self._has_ended = True
-        self._world.arrive(partial(self._on_end, result))
+        self._world.arrive(partial(self.on_end, result))
+
+
+class Partition(Workflow):
+    """A workflow that runs some tasks of a tree for it, and tells it how they ended."""
+
+    def __init__(  # noqa: PLR0913 - what a partition is started with
+        self,
+        world: World,
+        plan: Plan,
+        description: Description,
+        tree_id: str,
+        *,
+        path: str,
+        about: Mapping[str, Any],
+        told: Callable[[dict[str, Any], int], None],
+    ) -> None:
+        known = description.model_copy(update={"search_attributes": ()})
+        super().__init__(world, plan, known, tree_id, path=path)
+        self._reporter, self._told_by = Reporter(about), told
+
+    @property
+    def _is_child(self) -> bool:
+        return True
+
+    @property
+    def _own_tasks(self) -> int:
+        return 0  # they are the tree's
+
+    def _new_run(self) -> TreeRun:
+        of = self._tree_id.rpartition("/")[0]
+        return TreeRun(self._plan, tree_id=of, on_change=self._reporter.changed)
+
+    def _start_run(
+        self, document: Mapping[str, Any], snapshot: dict[str, Any] | None = None
+    ) -> None:
+        super()._start_run(document, snapshot or document[ENGINE_KEY]["snapshot"])
+
+    def _report(self, commands: list[Command]) -> None:
+        now = self._world.now
+        self._reporter.look(self.run, now)
+        due_at = self._reporter.due_at
+        if due_at is None or self.run.is_finished:
+            return
+        if due_at <= now:
+            commands.append(partial(self._signal, self._reporter.report(self.run, now)))
+        else:
+            self._world.at((due_at - now).total_seconds(), self._ask_if_due)
+
+    def _ask_if_due(self) -> None:
+        due_at = self._reporter.due_at
+        if due_at is not None and due_at <= self._world.now:
+            self._ask()
+
+    def _signal(self, report: dict[str, Any]) -> None:
+        size = json_size(packed(report, limits.PARTITION_PACK_ABOVE))
+        self._history.add("signal_external_workflow_execution_initiated", size)
+        self._history.add("external_workflow_execution_signaled")
+        self._told_by(report, size)
+        self._hear(lambda: None)
+
+    def _end(self) -> None:
+        self._has_ended = True
+        *others, last = self._reporter.last_words(self.run, self._world.now)
+        for report in others:
+            self._signal(report)
+        size = json_size(packed(last, limits.PARTITION_PACK_ABOVE))
+        self._history.add("workflow_execution_completed", size)
+        self._world.arrive(partial(self.on_end, last))
