@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from tests.unit.core.builders import CANCELLED, NOW
@@ -18,7 +19,7 @@ from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description, Plan, resolve
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import read_ends, restore_snapshot
-from regrow.core.wire import PARTITION_KEY, is_partition
+from regrow.core.wire import PARTITION_KEY
 
 LOST = failed("lost", "terminated")
 Executor = Callable[[Start], Outcome]
@@ -81,15 +82,19 @@ class Parts:
 
     def go_on(self) -> None:
         """Let everybody start what can start, and interrupt what is to be."""
-        while (start := self.run.next_start(self.now)) is not None:
-            self.begin(start)
+        self._start()
         while (unit := self.run.next_interrupt()) is not None:
             self._interrupt(unit)
+            self._start()
         for part in self.parts.values():
             self._go_on_inside(part)
         in_flight = [start for part in (self, *self.parts.values()) for start in part.going]
         working = [start for start in in_flight if start.wait is None]
         assert len(working) <= self.run.plan.tree.max_in_flight
+
+    def _start(self) -> None:
+        while (start := self.run.next_start(self.now)) is not None:
+            self.begin(start)
 
     def begin(self, start: Start) -> None:
         if start.kind is Kind.PARTITION:
@@ -119,7 +124,7 @@ class Parts:
         holder = self.run.partitions.holders.get(unit)
         if holder is not None:
             obey(self.parts[holder].run, {"cancel": [unit]}, self.now)
-        elif is_partition(unit):
+        elif unit in self.parts:  # else it has just ended
             self.parts[unit].run.cancel("the tree was cancelled", self.now)
         elif unit in [each.unit for each in self.going if each.wait is None]:
             self.going = [each for each in self.going if each.unit != unit]
@@ -129,14 +134,14 @@ class Parts:
 
     def _events(self) -> list[Callable[[], None]]:
         """A report is as likely as everything else together, if one is due some day."""
-        ends = [lambda each=each: self.end(each) for each in self.going]
+        ends = [partial(self.end, each) for each in self.going]
         for part in self.parts.values():
             part.reporter.look(part.run, self.now)
-            ends += [lambda p=part, each=each: self.end_inside(p, each) for each in part.going]
+            ends += [partial(self.end_inside, part, each) for each in part.going]
             if part.reporter.due_at is not None and not part.run.is_finished:
-                ends += [lambda p=part: self.report(p)] * max(1, len(part.going))
+                ends += [partial(self.report, part)] * max(1, len(part.going))
             if part.run.is_finished:
-                ends.append(lambda p=part: self.finish(p))
+                ends.append(partial(self.finish, part))
         return ends
 
     def end(self, start: Start) -> None:

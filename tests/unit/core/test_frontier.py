@@ -230,7 +230,7 @@ def test_reach_holds_neither_what_has_ended_nor_what_is_blocked() -> None:
     frontier.settle("gone", CANCELLED)
     frontier.settle("bad", FAILED)
 
-    assert reach(frontier, "a") == ["a"]
+    assert reach(frontier, "a", "slow") == ["a", "m", "slow"]
 
 
 def test_reach_takes_levels_whole_unless_few_tasks_come_together() -> None:

@@ -73,6 +73,7 @@ def test_what_was_not_packed_is_left_as_it_is(value: object) -> None:
         ["eA=="],
         {"a": 1},
         "not base64!",
+        "!" + compressed(b"{}")["packed"],
         "größer",
         "",
         base64.b64encode(b"not compressed").decode(),
