@@ -664,7 +664,7 @@ class Fold:
     ) -> None:
         del at
         child = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
-        self._began(event, child.removeprefix(f"{self.tree_id}/"))
+        self._began(event, child.rpartition("/")[2])
 
     def _on_child_workflow_execution_started(self, event: HistoryEvent, at: datetime) -> None:
         del at

@@ -93,10 +93,10 @@ class Partitions:
     def _share(self, free: int, in_line: int) -> int:
         """Give how many of its tasks may be in flight; where more are in line, they share."""
         least = max(1, self._most // limits.PARTITIONS_AT_ONCE)
-        if free < least:
+        if free < least <= free + self.load:  # else there would be no more room in the end
             return 0
         wanted = 1 + in_line // limits.PARTITION_TASKS
-        return max(least, free // min(wanted, limits.PARTITIONS_AT_ONCE))
+        return max(min(least, free), free // min(wanted, limits.PARTITIONS_AT_ONCE))
 
     def _hand_over(self, batch: Sequence[TaskId], share: int) -> Start:
         self.begun += 1

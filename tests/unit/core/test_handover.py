@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from tests.unit.core.builders import (
-    CANCELLED,
     NOW,
     Document,
     approval,
@@ -23,8 +22,9 @@ from tests.unit.core.builders import (
 from tests.unit.core.partitioning import Part, Parts, sent
 
 from regrow.core import limits
-from regrow.core.handover import Reporter, obey, partition_document
+from regrow.core.handover import Reporter, obey, partition_document, read_report
 from regrow.core.outcome import Outcome, completed, failed, outcome_of
+from regrow.core.problems import InvalidTree
 from regrow.core.record import Kind, Start
 from regrow.core.run import TreeRun
 from regrow.core.snapshot import read_ends, restore_snapshot, take_snapshot
@@ -244,7 +244,7 @@ def test_what_others_wait_for_is_reported_soon_and_the_rest_later() -> None:
     assert part.reporter.due_at is None
 
 
-@pytest.mark.parametrize(("on_failure", "wait"), [("cancel", timedelta(0)), ("wait", 10 * SECOND)])
+@pytest.mark.parametrize(("on_failure", "wait"), [("cancel", timedelta(0)), ("wait", SECOND)])
 def test_failure_is_reported_at_once_to_a_tree_that_gives_up(
     on_failure: str, wait: timedelta
 ) -> None:
@@ -369,35 +369,44 @@ def test_failure_that_says_too_much_keeps_its_error() -> None:
 # --- its last words
 
 
-def test_partition_says_at_last_what_a_retry_needs() -> None:
-    part = part_of(
-        large(task("a"), task("b", "a"), task("c", "b", "a"), task("map", "a", for_each=[1]))
-    )
-    end(part, "a", 1)
-    end(part, "b", fails())
-    part.reporter.report(part.run, NOW)
-    assert part.reporter.last_words(part.run, NOW)[1:] == []  # the map reads what c does
-
+def test_a_failure_is_reported_with_the_results_that_a_retry_needs() -> None:
     part = part_of(large(task("a"), task("b", "a"), task("bad", "b"), task("c", "bad", "b")))
     end(part, "a", 1)
     end(part, "b", 2)
+    assert results(part.reporter.report(part.run, NOW)) == {}
+
     end(part, "bad", {**fails(), "log": "x" * 1_000})
+    said = part.reporter.report(part.run, NOW)
 
-    _, needed = part.reporter.last_words(part.run, NOW)
-
-    assert (results(needed), list(needed["ended"]), needed["notes"]) == ({"b": 2}, ["b"], {})
+    assert (results(said), sorted(said["ended"])) == ({"b": 2}, ["b", "bad", "c"])
 
 
-def test_what_a_retry_needs_is_said_while_there_is_room() -> None:
-    part = part_of(large(task("a"), task("b"), task("c", "a"), task("d", "b")))
-    end(part, "a", "x" * limits.REPORT_BYTES)
-    end(part, "b", 2)
-    end(part, "c", fails())
-    end(part, "d", CANCELLED)
+def test_what_a_retry_needs_and_the_tree_knows_is_not_said_again() -> None:
+    tree = large(task("a"), task("b", "a"), task("c", "b", "a"), task("map", "a", for_each=[1]))
+    part = part_of(tree)
+    end(part, "a", 1)
+    assert results(part.reporter.report(part.run, NOW)) == {"a": 1}  # the map reads it, too
 
-    _, needed = part.reporter.last_words(part.run, NOW)
+    end(part, "b", fails())
+    said = part.reporter.report(part.run, NOW)
 
-    assert (list(needed["ended"]), results(needed)) == (["a", "b"], {})
+    assert sorted(said["ended"]) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    "message", [None, [], {"ended": 1}, {"ended": {"a": ["?"]}}, {"packed": "?"}]
+)
+def test_a_report_that_is_none_is_refused(message: Any) -> None:
+    with pytest.raises(InvalidTree):
+        read_report(message)
+
+
+def test_a_report_says_which_partition_it_is_and_what_ended() -> None:
+    told = {"unit": "~1", "ended": {"a": ["c", 1, None, None]}, "results": {}, "notes": {}}
+
+    unit, ended = read_report(told)
+
+    assert (unit, ended["a"].status, ended["a"].result_omitted) == ("~1", Status.COMPLETED, True)
 
 
 # --- a whole tree, in any order

@@ -148,15 +148,23 @@ def test_partition_waits_until_there_is_room_for_it() -> None:
     assert (start.unit, start.share) == ("~1", 1)
 
 
-def test_what_has_no_room_yet_stays_in_line() -> None:
+def test_where_others_leave_little_room_a_partition_takes_what_there_is() -> None:
     first = task("map", for_each=list(range(7)), priority=0)
-    run = large(first, *tasks(5), max_in_flight=8)
-    assert len(start_all(run)) == 8
 
-    run.ended("map[0]", completed(), NOW)
+    *_, start = start_all(large(first, *tasks(5), max_in_flight=8))
 
-    (start,) = start_all(run)
-    assert (start.unit, start.share, len(start.tasks)) == ("~1", 2, 5)
+    assert (start.unit, start.share, len(start.tasks)) == ("~1", 1, 5)
+
+
+def test_what_has_no_room_yet_stays_in_line() -> None:
+    run = large(*tasks(30), max_in_flight=8)
+    assert list(handed_over(run)) == ["~1", "~2", "~3", "~4"]
+    run.reported("~1", ends(t0=1, t1=1, t2=1, t3=1, t4=1), NOW)
+    assert (run.partitions.load, handed_over(run)) == (7, {})
+
+    run.reported("~1", ends(t5=1), NOW)
+
+    assert list(handed_over(run)) == ["~5"]
 
 
 def test_at_least_one_task_of_a_partition_may_be_in_flight() -> None:
@@ -365,3 +373,50 @@ def test_fresh_run_goes_on_counting() -> None:
 
     assert (fresh.partitions.begun, statuses(fresh)) == (2, statuses(run))
     assert "partitions" not in take_snapshot(large(*tasks(2)))
+
+
+# --- what is left behind
+
+
+def omitted(**said: Any) -> dict[str, Record]:
+    """Ends of which a partition keeps the results to itself."""
+    found = ends(**said)
+    for record in found.values():
+        record.result_omitted = True
+    return found
+
+
+def test_a_continuation_has_but_a_mark_for_ends_that_it_does_not_need() -> None:
+    chained = [task(f"c{at}", *([f"c{at - 1}"] if at else [])) for at in range(4)]
+    run = large(*chained, task("x", "c3"), task("y", "x", "last"))
+    handed_over(run)
+    run.reported("~1", omitted(c0=1, c1=1, c3=1), NOW)
+    run.reported("~1", ends(c2=2, x=3), NOW)
+
+    snapshot = take_snapshot(run)
+
+    assert snapshot["behind"] == [[0, 4]]
+    assert list(snapshot["ended"]) == ["x"]
+    fresh = TreeRun(run.plan, tree_id="tree", may_partition=True)
+    restore_snapshot(fresh, snapshot)
+    assert statuses(fresh) == statuses(run)
+    assert fresh.records["c1"].result_omitted
+
+
+@pytest.mark.parametrize("asked_for", ["b", None])
+def test_what_needs_a_result_that_was_left_behind_is_not_retried(asked_for: str | None) -> None:
+    run = large(task("a"), task("b", "a"))
+    handed_over(run)
+    run.reported("~1", {**omitted(a=1), **ends(b=fails())}, NOW)
+
+    with pytest.raises(by_hand.RequestRefused, match="the result of 'a', which 'b' needs"):
+        by_hand.check_retry(run, asked_for)
+
+
+def test_a_failure_that_needs_nothing_is_retried() -> None:
+    run = large(task("a"), task("b", "a?"), task("c"))
+    handed_over(run)
+    run.reported("~1", ends(a=fails(), c=fails()), NOW)
+
+    assert by_hand.check_retry(run, None)
+    assert by_hand.check_retry(run, "c")
