@@ -25,8 +25,7 @@ from tests.fuzz.test_rerun import Executions
 
 from regrow import BaseTask, Status, TaskContext, Trace, TreeFailed, executor_register
 from regrow.client import TreeClient, TreeHandle
-from regrow.core import limits, loading
-from regrow.core.problems import Problem
+from regrow.core import limits
 from regrow.core.result import TreeResult
 from regrow.core.wire import is_partition
 from regrow.embedded import EmbeddedServer
@@ -35,9 +34,6 @@ from regrow.testing import assert_replays, worker_env
 TIMES: Final = 10 if os.environ.get("REGROW_LONG") else 1
 AT_ONCE: Final = 8
 SLOW: Final = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-CHILDREN_CHECK_REFERENCES: Final = True
-"""A partition's document names tasks further up that stand in it without what led to them; as long
-as it is read as if an author had written it, that is refused."""
 
 
 @executor_register("scripted")
@@ -65,13 +61,7 @@ def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Si
     monkeypatch.setattr(limits, "PARTITION_LEAST", chosen.least)
     monkeypatch.setattr(limits, "REPORT_EXPORTS", timedelta(seconds=0.1))
     monkeypatch.setattr(limits, "REPORT_ALL", timedelta(seconds=0.5))
-    if CHILDREN_CHECK_REFERENCES:
-        monkeypatch.setattr(loading, "reference_problems", none_found)
     return chosen
-
-
-def none_found(*_: object, **__: object) -> list[Problem]:
-    return []
 
 
 def collected(count: int, on_failure: str) -> list[LanguageCase]:

@@ -37,6 +37,7 @@ from regrow.core import limits
 from regrow.core.handover import obey, partition_bytes, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskId, TaskTree
+from regrow.core.normal import read_normal
 from regrow.core.outcome import Outcome
 from regrow.core.packing import unpacked
 from regrow.core.problems import InvalidTree
@@ -331,7 +332,7 @@ class Fold:
         del at
         document = self._value(event.workflow_execution_started_event_attributes.input)
         document, self._engine = without_engine(unpacked(document))
-        self.tree = load(document)
+        self.tree = _read(document, self._engine)
         self.next_run_id = None
         self._asked, self._news, self._turn = {}, [], None
         if description := self._engine.get("description"):
@@ -887,6 +888,11 @@ class Fold:
 
     def _payload(self, payload: Payload) -> Any:
         return self._payloads.from_payload(payload)
+
+
+def _read(document: Any, engine: Mapping[str, Any]) -> TaskTree:
+    """Read a document; what a tree has handed to a partition was checked as a part of it."""
+    return read_normal(document) if PARTITION_KEY in engine else load(document)
 
 
 def _marker(about: Mapping[str, Any], event: HistoryEvent) -> _Marker:

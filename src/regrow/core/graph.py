@@ -77,7 +77,11 @@ def graph_problems(parsed: Sequence[tuple[Task, Path]]) -> list[Problem]:
         problems += _edge_problems(task, path, paths, suggest)
         problems += _parent_problems(task, path, paths, suggest)
     tasks = list({task.id: task for task, _ in reversed(parsed)}.values())[::-1]
-    parents = {task.id: [task.parent_id] for task in tasks if task.parent_id not in (None, task.id)}
+    parents = {
+        task.id: [task.parent_id]
+        for task in tasks
+        if task.parent_id is not None and task.parent_id != task.id
+    }
     problems += [_cycle_problem("parent_cycle", loop, paths) for loop in _cycles(parents)]
     children = children_of(tasks)
     groups = {t.id: True for t in tasks if t.executor == GROUP and t.id in children}
@@ -91,7 +95,7 @@ def cycle_problems(
 ) -> list[Problem]:
     """Find tasks that wait for themselves; self-dependencies are reported elsewhere."""
     waits = {
-        task_id: [other for other in others if other != task_id]
+        task_id: [other for other in others if other != task_id] if task_id in others else others
         for task_id, others in waits_for(tasks, groups).items()
     }
     return [_cycle_problem("cycle", loop, paths) for loop in _cycles(waits)]
@@ -103,36 +107,47 @@ def _edge_problems(
     seen: dict[TaskId, bool] = {}
     keys: dict[str, TaskId] = {}
     for index, edge in enumerate(task.dependencies):
-        where = (*path, "dependencies", index)
-        if edge.id == task.id:
-            yield Problem("self_dependency", where, f"'{task.id}' depends on itself")
-        elif edge.id in seen:
-            yield Problem("duplicate_dependency", where, f"'{edge.id}' is named twice")
-        elif edge.id not in known:
-            message = f"there is no task '{edge.id}'{suggest(edge.id)}"
-            yield Problem("unknown_dependency", where, message)
-        key = edge.input_key
-        if key not in (None, "*") and keys.setdefault(key, edge.id) != edge.id:
-            message = f"the results of '{keys[key]}' and '{edge.id}' both go into '{key}'"
-            yield Problem("duplicate_into", where, message)
-        seen[edge.id] = True
+        other, key = edge.id, edge.input_key
+        if other == task.id:
+            yield Problem("self_dependency", _at(path, index), f"'{other}' depends on itself")
+        elif other in seen:
+            yield Problem("duplicate_dependency", _at(path, index), f"'{other}' is named twice")
+        elif other not in known:
+            message = f"there is no task '{other}'{suggest(other)}"
+            yield Problem("unknown_dependency", _at(path, index), message)
+        if key not in (None, "*") and keys.setdefault(key, other) != other:
+            message = f"the results of '{keys[key]}' and '{other}' both go into '{key}'"
+            yield Problem("duplicate_into", _at(path, index), message)
+        seen[other] = True
+
+
+def _at(path: Path, index: int) -> Path:
+    return (*path, "dependencies", index)
 
 
 def _parent_problems(
     task: Task, path: Path, known: Mapping[TaskId, object], suggest: Suggester
 ) -> Iterator[Problem]:
+    if task.parent_id is None:
+        return
     where = (*path, "parent_id")
     if task.parent_id == task.id:
         yield Problem("parent_cycle", where, f"'{task.id}' is its own parent")
-    elif task.parent_id is not None and task.parent_id not in known:
+    elif task.parent_id not in known:
         message = f"there is no task '{task.parent_id}'{suggest(task.parent_id)}"
         yield Problem("unknown_parent", where, message)
 
 
-def _cycles(waits: Mapping[TaskId, Sequence[TaskId | None]]) -> Iterator[list[TaskId]]:
+def _cycles(waits: Mapping[TaskId, Sequence[TaskId]]) -> Iterator[list[TaskId]]:
     """Give each knot once, as `a, b, …, a` where each waits for the next."""
-    rest = dict(waits)
     position = {task_id: at for at, task_id in enumerate(waits)}
+    if not any(
+        position.get(other, -1) >= at
+        for at, others in enumerate(waits.values())
+        for other in others
+    ):
+        return  # nobody waits for what comes later, as in most documents
+    rest = dict(waits)
     for _ in range(limits.MAX_CYCLES):
         try:
             TopologicalSorter(rest).prepare()

@@ -7,18 +7,19 @@ rewritten into the mapping's flat list first; each task remembers where it was w
 import math
 import re
 from builtins import isinstance
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 
 from regrow.core import limits
+from regrow.core.garbage import collected_later
 from regrow.core.graph import graph_problems
-from regrow.core.models import ID_PATTERN, Task, TaskTree, TreeHead
+from regrow.core.models import ID_PATTERN, BareEdges, Task, TaskTree, TreeHead
 from regrow.core.problems import InvalidTree, Path, Problem, refuse_if, suggestion, within
 from regrow.core.reference_check import reference_problems
-from regrow.core.references import cost_of_text
+from regrow.core.references import OPEN, cost_of_text
 from regrow.core.task_check import task_problems
 from regrow.core.wire import ENGINE_KEY, TREE
 
@@ -29,7 +30,8 @@ _GRAPH_CODES: Final = (
     "duplicate_dependency",
     "duplicate_into",
 )
-_BARE_EXPRESSIONS: Final = (("when",), ("for_each",))
+_BARE_EXPRESSIONS: Final = ("when", "for_each")
+_HARMLESS: Final = (int, bool, type(None))
 _SEED_KEYS: Final = ("schemas", "params")
 _MUST_BE: Final = {
     "dict_type": "must be a mapping",
@@ -40,11 +42,10 @@ _MUST_BE: Final = {
     "dependency": "must be the id of a task, or a mapping that has it",
 }
 """What pydantic says in words of Python, by its type; and what may be one thing or another."""
-_LIFTED_KEYS: Final = ("children", *_SEED_KEYS)
+_LIFTED_KEYS: Final = frozenset(("children", *_SEED_KEYS))
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenTask:
+class WrittenTask(NamedTuple):
     """A task's mapping in the normal form, and its place in the document."""
 
     mapping: dict[str, Any]
@@ -68,12 +69,13 @@ def load(document: object, *, name: str | None = None) -> TaskTree:
     `name` is used when the document has none, else the first task's id is.
     Raises `InvalidTree` with every problem.
     """
-    if isinstance(document, TaskTree):
-        document = document.as_document()
-    refuse_if(list(_not_plain(document)))
-    tree, problems = _check(document, name)
-    refuse_if(problems)
-    return tree
+    with collected_later():
+        if isinstance(document, TaskTree):
+            document = document.as_document()
+        refuse_if(list(_not_plain(document)))
+        tree, problems = _check(document, name)
+        refuse_if(problems)
+        return tree
 
 
 def _check(
@@ -147,13 +149,13 @@ def _not_plain(document: object) -> Iterator[Problem]:
             for key in mapping:
                 if not isinstance(key, str):
                     yield Problem("key", path, f"the key {key!r} must be text; put it in quotes")
-            below = [(item, (*path, key)) for key, item in mapping.items() if isinstance(key, str)]
-            rest.extend(reversed(below))
+            fields = [(key, item) for key, item in mapping.items() if isinstance(key, str)]
+            rest.extend(reversed(_worth_a_look(fields, path)))
         elif isinstance(value, list | tuple):
-            items = list(enumerate(cast("Sequence[object]", value)))
-            rest.extend((item, (*path, index)) for index, item in reversed(items))
+            items = enumerate(cast("Sequence[object]", value))
+            rest.extend(reversed(_worth_a_look(items, path)))
         elif isinstance(value, str):
-            expressions |= cost_of_text(value, whole=path[-1:] in _BARE_EXPRESSIONS)
+            expressions |= cost_of_text(value, whole=path != () and path[-1] in _BARE_EXPRESSIONS)
             if not _is_utf8(value):
                 yield Problem("text", path, "the text has half of a surrogate pair in it")
         else:
@@ -161,6 +163,21 @@ def _not_plain(document: object) -> Iterator[Problem]:
     if sum(expressions.values()) > limits.MAX_EXPRESSIONS:
         most = f"{limits.MAX_EXPRESSIONS:,} characters in all; let a task compute what they do"
         yield Problem("too_many", (), f"the expressions of a tree have at most {most}")
+
+
+def _worth_a_look(
+    items: Iterable[tuple[str | int, object]], path: Path
+) -> list[tuple[object, Path]]:
+    """Leave out what is harmless, as most of a document is, unless it is nested too deeply."""
+    if len(path) >= limits.MAX_NESTING:
+        return [(item, (*path, key)) for key, item in items]
+    return [(item, (*path, key)) for key, item in items if not _is_harmless(item, key)]
+
+
+def _is_harmless(value: object, key: str | int) -> bool:
+    if type(value) is str:
+        return value.isascii() and OPEN not in value and key not in _BARE_EXPRESSIONS
+    return type(value) in _HARMLESS
 
 
 def _no_number(value: object, path: Path) -> Iterator[Problem]:
@@ -225,7 +242,8 @@ def _flatten(tasks: Sequence[Any], path: Path, draft: _Draft) -> None:
         raw = cast("dict[str, Any]", task)
         written = WrittenTask(_normal_task(raw, where, parent, draft), where)
         draft.tasks.append(written)
-        children = raw.get("children") or ()
+        if not (children := raw.get("children")):
+            continue
         if not isinstance(children, list | tuple):
             draft.problems.append(Problem("shape", (*where, "children"), "must be a list of tasks"))
             continue
@@ -245,7 +263,7 @@ def _normal_task(
     raw: dict[str, Any], where: Path, parent: str | None, draft: _Draft
 ) -> dict[str, Any]:
     task = {k: v for k, v in raw.items() if k not in _LIFTED_KEYS and (v is not None or k == "id")}
-    seed = where[0] != "tasks" or any(key in raw for key in _SEED_KEYS)
+    seed = where[0] != "tasks" or not raw.keys().isdisjoint(_SEED_KEYS)
     if task.get("id") is None and isinstance(task.get("name"), str):
         task["id"] = task["name"]
     if seed:
@@ -280,7 +298,8 @@ def _seed_executor(raw: dict[str, Any], task: dict[str, Any], where: Path, draft
 
 
 def _resolve_names(draft: _Draft) -> None:
-    """Let dependencies name a task by its name, as the seed may."""
+    """Let dependencies name a task by its name, as the seed may, or by its bare id."""
+    bare = BareEdges()
     ids_by_name: dict[str, list[str]] = {}
     for written in draft.tasks:
         if isinstance(title := written.mapping.get("name"), str):
@@ -289,7 +308,9 @@ def _resolve_names(draft: _Draft) -> None:
         edges = written.mapping.get("dependencies")
         if isinstance(edges, list | tuple):
             written.mapping["dependencies"] = [
-                _edge_by_id(edge, ids_by_name, (*written.path, "dependencies", index), draft)
+                bare[edge]
+                if isinstance(edge, str)
+                else _edge_by_id(edge, ids_by_name, (*written.path, "dependencies", index), draft)
                 for index, edge in enumerate(cast("Sequence[Any]", edges))
             ]
 

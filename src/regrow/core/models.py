@@ -2,7 +2,7 @@
 
 import re
 from builtins import isinstance
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -40,8 +41,13 @@ def _literal_condition(value: object) -> object:
     return {True: "`true`", False: "`false`"}[value] if isinstance(value, bool) else value
 
 
+def _normal_if_none(value: object) -> object:
+    return NORMAL_PRIORITY if value is None else value
+
+
 UserId = Annotated[str, BeforeValidator(_text_user_id), StringConstraints(min_length=1)]
 Condition = Annotated[str, BeforeValidator(_literal_condition)]
+Priority = Annotated[int, Field(ge=0, le=3, strict=True), BeforeValidator(_normal_if_none)]
 
 
 class _Model(BaseModel):
@@ -101,7 +107,23 @@ class Dependency(_Model):
     @property
     def input_key(self) -> str | None:
         """The key under which the result is passed, `*` for a spread, None for not at all."""
-        return self.into if "into" in self.model_fields_set else self.id
+        return self.into if "into" in self.__pydantic_fields_set__ else self.id
+
+
+class BareEdges(dict[TaskId, "Dependency | str"]):
+    """Required edges by what they name, each made once for all the tasks that name it.
+
+    What is no id stays as it is, for the task to refuse.
+    """
+
+    def __missing__(self, named: str) -> "Dependency | str":
+        """Make the edge that a bare id stands for."""
+        try:
+            edge = Dependency(id=named)
+        except ValidationError:
+            return named
+        self[named] = edge
+        return edge
 
 
 class Compensation(_Model):
@@ -126,7 +148,7 @@ class Task(Policy):
     """Organises; orders nothing."""
     dependencies: tuple[Dependency, ...] = ()
     inputs: dict[str, Json] = Field(default_factory=dict)
-    priority: Annotated[int, Field(ge=0, le=3, strict=True)] = NORMAL_PRIORITY
+    priority: Priority = NORMAL_PRIORITY
     """0 urgent, 1 high, 2 normal, 3 low."""
     when: Condition | None = None
     """A JMESPath condition; when false the task is skipped."""
@@ -146,14 +168,6 @@ class Task(Policy):
     """A sub-tree that the task runs as a workflow of its own."""
     compensate: Compensation | None = None
     """What undoes the task, once it has completed, when the tree fails or is cancelled."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_priority_is_normal(cls, value: Any) -> Any:
-        mapping: dict[str, Any] = cast("Any", value) if isinstance(value, dict) else {}
-        if mapping.get("priority", NORMAL_PRIORITY) is None:
-            return {key: item for key, item in mapping.items() if key != "priority"}
-        return cast("Any", value)
 
     @property
     def title(self) -> str:
@@ -194,27 +208,34 @@ class TaskTree(TreeHead):
 
     def as_document(self) -> dict[str, Any]:
         """Give the normal form as JSON, without what is default."""
-        document = self.model_dump(mode="json", exclude_defaults=True)
-        tasks = [_task_document(task) for task in self.tasks]
-        return {"version": 1, **document, "name": self.name, "tasks": tasks}
+        return _tree_document(self, self.model_dump(mode="json", exclude_defaults=True))
 
 
-def _task_document(task: Task) -> dict[str, Any]:
-    document = task.model_dump(mode="json", exclude_defaults=True, exclude={"tree"})
+def _tree_document(tree: TaskTree, dumped: dict[str, Any]) -> dict[str, Any]:
+    """Shorten what was dumped in one go, which is many times faster than task by task."""
+    for task, document in zip(tree.tasks, dumped["tasks"], strict=True):
+        _shorten(task, document)
+    return {"version": 1, **dumped, "name": tree.name}
+
+
+def _shorten(task: Task, document: dict[str, Any]) -> None:
     if task.tree is not None:
-        document["tree"] = task.tree.as_document()
+        document["tree"] = _tree_document(task.tree, document.pop("tree"))
     if task.name == task.id:
         del document["name"]
     if task.dependencies:
         document["dependencies"] = [_dependency_document(edge) for edge in task.dependencies]
-    return document
 
 
 def _dependency_document(edge: Dependency) -> dict[str, Any] | str:
-    document = edge.model_dump(mode="json", exclude_defaults=True, exclude={"into"})
+    if edge.required and edge.input_key == edge.id:
+        return edge.id
+    document: dict[str, Any] = {"id": edge.id}
+    if not edge.required:
+        document["required"] = False
     if edge.input_key != edge.id:
         document["into"] = edge.input_key  # null is not the same as absent
-    return document if len(document) > 1 else edge.id
+    return document
 
 
 Task.model_rebuild()

@@ -29,6 +29,8 @@ LIBRARY: Final = Policy(
     ),
 )
 
+_NAMES: Final = frozenset(Policy.model_fields)
+
 FOREIGN_SCHEDULE_TO_START: Final = timedelta(minutes=10)
 """So that a task queue nobody polls ends by name."""
 
@@ -89,6 +91,8 @@ def next_attempt_after(policy: Policy, answer: Answer, attempt: int, spent: floa
 
 def says_something(layer: Policy) -> bool:
     """Whether this layer changes anything of the layers below."""
+    if _NAMES.isdisjoint(layer.model_fields_set):
+        return False
     return bool(_set_fields(layer)) or layer.retry != RetryPolicy()
 
 

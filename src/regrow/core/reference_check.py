@@ -23,6 +23,7 @@ from regrow.core.references import (
     Template,
     compile_items,
     compile_template,
+    may_refer,
 )
 from regrow.core.secrets import SECRETS
 from regrow.core.wire import GROUP, NATIVE_EXECUTORS
@@ -66,7 +67,9 @@ class _Check:
     ) -> None:
         self._head = head
         self._spoilt = spoilt
-        self._tasks = {task.id: task for task, _ in parsed}
+        self._tasks: dict[TaskId, Task] = {}
+        for task, _ in parsed:  # of an id used twice the first, as where rings are looked for
+            self._tasks.setdefault(task.id, task)
         self._suggest = Suggester(self._tasks)
         self._problems: list[Problem] = []
         self._distant: list[tuple[TaskId, TaskId, Path]] = []
@@ -76,7 +79,8 @@ class _Check:
         roots = ROOTS if task.for_each is None else (*ROOTS, *ITEM_ROOTS)
         secrets = task.executor_id not in NATIVE_EXECUTORS
         for key, value in task.inputs.items():
-            self.template(value, (*path, "inputs", key), task, roots, secrets=secrets)
+            if may_refer(value):
+                self.template(value, (*path, "inputs", key), task, roots, secrets=secrets)
         for key, value in (("for_each", task.for_each), ("when", task.when)):
             if value is not None:
                 self._expressions(partial(compile_items, value), (*path, key), task)
@@ -114,7 +118,7 @@ class _Check:
             self._problems.append(Problem("expression", where, str(error)))
 
     def finish(self, groups: Mapping[TaskId, object] | None) -> list[Problem]:
-        if self._spoilt:
+        if self._spoilt or not self._distant:
             return self._problems
         tasks = [*self._tasks.values()]
         children = children_of(tasks)

@@ -207,6 +207,15 @@ def compile_expression(text: str) -> Expression:
     return Expression(text, compiled, names, is_path=is_path, makes_values=makes_values)
 
 
+def may_refer(value: Json) -> bool:
+    """Tell whether there can be a reference in a value; most have none, and need no template."""
+    if isinstance(value, str):
+        return OPEN in value
+    if isinstance(value, dict):
+        return any(map(may_refer, value.values()))
+    return isinstance(value, list) and any(map(may_refer, value))
+
+
 def compile_template(value: Json) -> Template:
     """Compile every reference inside a value; raises `ExpressionError` at the first bad one."""
     if OPEN not in repr(value):
@@ -391,7 +400,7 @@ def _as_text(expression: Expression, scope: Scope, budget: Budget) -> str:
 
 def named_tasks(task: Task) -> tuple[TaskId, ...]:
     """Give the tasks that a checked task's expressions look at, each once."""
-    expressions = list(compile_template(task.inputs).expressions)
+    expressions = list(compile_template(task.inputs).expressions) if may_refer(task.inputs) else []
     if task.for_each is not None:
         expressions += compile_items(task.for_each).expressions
     if task.when is not None:

@@ -23,12 +23,14 @@ def task_problems(user_id: str | None, task: Task, path: Path) -> Iterator[Probl
 
 
 def _map_problems(task: Task, path: Path) -> Iterator[Problem]:
-    native = task.executor_id in NATIVE_EXECUTORS and task.executor_id != TREE
-    if task.for_each is not None and native:
-        message = f"a map runs executors and sub-trees; put '{task.executor_id}' into a sub-tree"
-        yield Problem("for_each", (*path, "for_each"), message)
+    if task.for_each is not None:
+        if task.executor_id in NATIVE_EXECUTORS and task.executor_id != TREE:
+            named = task.executor_id
+            message = f"a map runs executors and sub-trees; put '{named}' into a sub-tree"
+            yield Problem("for_each", (*path, "for_each"), message)
+        return
     for field in ("max_in_flight", "tolerate"):
-        if task.for_each is None and field in task.model_fields_set:
+        if field in task.model_fields_set:
             message = f"'{field}' of a task is for its items; it has no for_each"
             yield Problem("for_each", (*path, field), message)
 

@@ -6,6 +6,7 @@ loop is one activation: facts have come in through callbacks, decisions go out a
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from regrow.core.draw.details import details
 from regrow.core.handover import obey, partition_bytes, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
+from regrow.core.normal import read_normal
 from regrow.core.outcome import Outcome
 from regrow.core.pace import Pace
 from regrow.core.packing import packed, unpacked
@@ -510,7 +512,7 @@ class TaskTreeWorkflow(Updates):
 
 
 def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
-    """Split the engine's part from the document and check the rest."""
+    """Split the engine's part from the document and check the rest, unless it was checked."""
     engine: dict[str, Any] = {}
     info, document = workflow.info(), unpacked(document)
     inside = info.parent is not None and info.workflow_id.startswith(f"{info.parent.workflow_id}/")
@@ -518,7 +520,23 @@ def _read(document: Any) -> tuple[dict[str, Any], TaskTree]:
     # Else whoever started it has no business there.
     if info.continued_run_id or inside or RERUN_KEY in found:
         document, engine = bare, found
+    if not inside:
+        engine.pop(PARTITION_KEY, None)
+    if _is_own(info, engine):
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            return engine, read_normal(document)
     return engine, load(document)
+
+
+def _is_own(info: workflow.Info, engine: dict[str, Any]) -> bool:
+    """Tell whether a run of ours checked the document and handed it over.
+
+    The other runs that follow one repeat what somebody submitted: those of a cron and retries of
+    the workflow. And what another workflow hands over, to go on as this one, has no snapshot.
+    """
+    repeats = info.cron_schedule is not None or info.attempt > 1
+    follows = info.continued_run_id is not None and not repeats and "snapshot" in engine
+    return follows or PARTITION_KEY in engine
 
 
 def _written(done: asyncio.Task[Any]) -> int:

@@ -10,11 +10,10 @@ from typing import Any
 from tests.unit.core.builders import CANCELLED, NOW
 
 from regrow.core.handover import Reporter, obey, partition_document
-from regrow.core.loading import load, without_engine
-from regrow.core.models import TaskTree
+from regrow.core.loading import without_engine
+from regrow.core.normal import read_normal
 from regrow.core.outcome import Outcome, failed
 from regrow.core.packing import packed, unpacked
-from regrow.core.problems import InvalidTree
 from regrow.core.record import Kind, Start
 from regrow.core.resolve import Description, Plan, resolve
 from regrow.core.run import TreeRun
@@ -30,19 +29,6 @@ def sent(value: dict[str, Any]) -> Any:
     return unpacked(json.loads(json.dumps(packed(value, 0))))
 
 
-def read_trusted(document: Any) -> TaskTree:
-    """Read a partition's document, in which tasks before it have lost their own dependencies.
-
-    So a reference to one that is further up names no ancestor here, as `load` asks for.
-    """
-    try:
-        return load(document)
-    except InvalidTree as refused:
-        if {each.code for each in refused.problems} != {"not_upstream"}:
-            raise
-        return TaskTree.model_validate(document)
-
-
 class Part:
     """The child workflow that runs a partition."""
 
@@ -51,7 +37,7 @@ class Part:
         self.unit = unit
         self.about = engine[PARTITION_KEY]
         self.reporter = Reporter(self.about)
-        plan = resolve(read_trusted(document), Description.model_validate(engine["description"]))
+        plan = resolve(read_normal(document), Description.model_validate(engine["description"]))
         self.run = TreeRun(plan, tree_id=self.about["of"], on_change=self.reporter.changed)
         restore_snapshot(self.run, engine["snapshot"])
         self.going: list[Start] = []

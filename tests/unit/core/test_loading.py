@@ -494,3 +494,13 @@ def test_a_wrong_edge_does_not_hide_what_is_wrong_with_expressions() -> None:
     written = document(task("a", {"id": "b", "x": 1}), task("b"), task("c", when="tasks."))
 
     assert len(problems_of(written)) == 2
+
+
+def test_parents_that_are_a_ring_only_for_an_id_used_twice_end_the_search() -> None:
+    twice = [{"id": "a"}, {"id": "b", "parent_id": "a"}, {"id": "a", "parent_id": "b"}]
+    reader = task("reader", inputs={"x": "${{ tasks.b.result }}"})
+
+    assert problems_of(document(*twice, reader)) == [
+        "duplicate_id tasks[2].id",
+        "not_upstream tasks[3].inputs.x",
+    ]
