@@ -29,7 +29,7 @@ browser:
 
 # Ten times the random trees, trees of up to 10,000 tasks with a worker killed, and each extra in an environment of its own.
 long:
-	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance tests/scale tests/e2e/test_extras.py
+	REGROW_LONG=1 python -m pytest --timeout=7200 tests/fuzz tests/conformance tests/scale tests/workflow/test_large_trees.py tests/e2e/test_extras.py
 
 format:
 	ruff check --fix

@@ -24,7 +24,8 @@ pytestmark = [
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Shell]:
     shell, port = Shell(tmp_path), free_port()
-    shell.env["TEMPORAL_ADDRESS"] = f"127.0.0.1:{port}"
+    shell.env |= {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
+    shell.env |= {"REGROW_LOG_LEVEL": "ERROR"}  # else what nobody reads fills the pipe
     own = ("--no-worker", "--db", "state.db", "--port", str(port), "--ui-port", str(free_port()))
     with shell.running("dev", *own) as process:
         until_serving(process, port)
