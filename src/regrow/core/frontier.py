@@ -108,6 +108,16 @@ class Frontier:
             chosen |= dict.fromkeys(level)
         return sorted(chosen, key=self._position.__getitem__)
 
+    def width(self, chosen: Sequence[TaskId]) -> int:
+        """Give a bound of how many of these can run at once: the paths that lead through them."""
+        followed = dict.fromkeys(chosen, False)
+        for task_id in chosen:
+            for waiter in self._waiters(task_id):
+                if followed.get(waiter) is False:
+                    followed[waiter] = True
+                    break
+        return len(followed) - sum(followed.values())
+
     def leads_out(self, task_id: TaskId, inside: Mapping[TaskId, object]) -> bool:
         """Tell whether others than those given wait for a task."""
         waited_for = any(waiter not in inside for waiter in self._waiters(task_id))

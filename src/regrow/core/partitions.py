@@ -78,7 +78,10 @@ class Partitions:
         heads = [head, *filter(self.takes, line)]
         batch = frontier.reach(heads, limits.PARTITION_TASKS, self.takes)
         is_worth_it = len(batch) >= limits.PARTITION_LEAST
-        share = self._share(free, len(line) + frontier.in_line) if is_worth_it else 0
+        share = 0
+        if is_worth_it:
+            share = self._share(free, len(line) + frontier.in_line, frontier.width(batch))
+            is_worth_it = share > 0 or self._will_make_room
         taken = dict.fromkeys(batch if share else (head,))
         for task_id in line:
             if task_id not in taken:
@@ -90,13 +93,21 @@ class Partitions:
             raise NoRoomYet
         return self._hand_over(batch, share)
 
-    def _share(self, free: int, in_line: int) -> int:
-        """Give how many of its tasks may be in flight; where more are in line, they share."""
-        least = max(1, self._most // limits.PARTITIONS_AT_ONCE)
-        if free < least <= free + self.load:  # else there would be no more room in the end
+    @property
+    def _will_make_room(self) -> bool:
+        """Whether to wait for partitions to end; other tasks may run for long."""
+        return 2 * self.load >= self._most
+
+    def _share(self, free: int, in_line: int, width: int) -> int:
+        """Give how many of its tasks may be in flight; where more are in line, they share.
+
+        Not more than can be, lest others wait for places that nobody takes.
+        """
+        least = min(width, max(1, self._most // limits.PARTITIONS_AT_ONCE))
+        if free < least:
             return 0
         wanted = 1 + in_line // limits.PARTITION_TASKS
-        return max(min(least, free), free // min(wanted, limits.PARTITIONS_AT_ONCE))
+        return min(width, max(least, free // min(wanted, limits.PARTITIONS_AT_ONCE)))
 
     def _hand_over(self, batch: Sequence[TaskId], share: int) -> Start:
         self.begun += 1
