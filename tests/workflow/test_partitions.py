@@ -346,7 +346,6 @@ async def test_tree_in_partitions_is_held_until_its_failure_is_mended(scene: Sce
 # --- data
 
 
-@pytest.mark.xfail(reason="a partition's document is checked as an author's is", strict=True)
 async def test_tasks_further_up_are_read_in_a_partition(scene: Scene) -> None:
     pause = {"id": "pause", "executor": "sleep", "inputs": {"duration": "0.1s"}}
     later = [task(f"c{at}", "b", "pause", value="${{ tasks.a.result }}") for at in range(3)]

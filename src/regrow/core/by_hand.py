@@ -119,9 +119,12 @@ def _may_still_run(run: TreeRun, task_id: TaskId) -> bool:
 
 
 def _refuse_without_results(run: TreeRun, task_id: TaskId) -> None:
-    """Refuse what needs results that a large tree did not keep, as nothing seemed to need them."""
+    """Refuse what needs results that are left behind, as nothing seemed to need them.
+
+    Runs of older engines go on without.
+    """
     gone = (name for name in read_by(run, task_id) if run.records[name].result_omitted)
-    if run.partitions.is_on and (name := next(gone, None)):
+    if run.partitions.is_wanted and (name := next(gone, None)):
         raise RequestRefused(
             f"the result of '{name}', which '{task_id}' needs, is only in history; once the tree"
             " has ended, rerun it"

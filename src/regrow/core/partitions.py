@@ -43,6 +43,7 @@ class Partitions:
         """Only large trees have partitions, and only if they are wanted."""
         tree = plan.tree
         self._records = records
+        self.is_wanted = is_wanted
         self.is_on = is_wanted and len(tree.tasks) > limits.PARTITION_ABOVE
         self.open: dict[str, Partition] = {}
         self.holders: dict[TaskId, str] = {}

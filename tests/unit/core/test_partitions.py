@@ -148,14 +148,6 @@ def test_partition_waits_until_there_is_room_for_it() -> None:
     assert (start.unit, start.share) == ("~1", 1)
 
 
-def test_where_others_leave_little_room_a_partition_takes_what_there_is() -> None:
-    first = task("map", for_each=list(range(7)), priority=0)
-
-    *_, start = start_all(large(first, *tasks(5), max_in_flight=8))
-
-    assert (start.unit, start.share, len(start.tasks)) == ("~1", 1, 5)
-
-
 def test_what_has_no_room_yet_stays_in_line() -> None:
     run = large(*tasks(30), max_in_flight=8)
     assert list(handed_over(run)) == ["~1", "~2", "~3", "~4"]
