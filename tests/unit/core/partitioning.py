@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from tests.unit.core.builders import CANCELLED, NOW
 
@@ -37,7 +37,9 @@ class Part:
         self.unit = unit
         self.about = engine[PARTITION_KEY]
         self.reporter = Reporter(self.about)
-        plan = resolve(read_normal(document), Description.model_validate(engine["description"]))
+        plan = resolve(
+            read_normal(cast("Any", document)), Description.model_validate(engine["description"])
+        )
         self.run = TreeRun(plan, tree_id=self.about["of"], on_change=self.reporter.changed)
         restore_snapshot(self.run, engine["snapshot"])
         self.going: list[Start] = []

@@ -99,7 +99,7 @@ def test_partition_is_a_tree_of_its_own() -> None:
         "user_id": "acme",
         "inputs": {"n": 1},
         "outputs": {},
-        "max_in_flight": 10,
+        "max_in_flight": 1,
         "tasks": [
             {"id": "a", "executor": "work", "inputs": {"x": "${{ inputs.n }}"}},
             {"id": "b", "executor": "work", "dependencies": ["a"]},
