@@ -86,6 +86,7 @@ _CODES: Final = {
     "number": "Infinity, or not a number.",
     "parent": "A nested task names another parent.",
     "parent_cycle": "Parents that contain each other.",
+    "packed": "A compressed document is damaged, or unfolds to more than a document may have.",
     "payload_too_large": "The document is larger than a server takes.",
     "reference": "A reference to what there isn't.",
     "reserved": "The engine's own key.",

@@ -2,8 +2,8 @@
 
 The bytes beside payloads and names were measured on Temporal Server 1.32 with the Python SDK 1.35;
 they differ by a few with the names of hosts and task queues. Actions are those that the page
-"Temporal Cloud Actions" (docs.temporal.io/cloud/actions, read in November 2025) lists; a child
-workflow is counted twice, for being asked for and for being started, as that page did before.
+"Temporal Cloud Actions" (docs.temporal.io/cloud/actions) lists; a child workflow is counted twice,
+for being asked for and for being started.
 """
 
 from collections import Counter
