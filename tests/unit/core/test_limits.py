@@ -29,6 +29,7 @@ from regrow.core import limits
 from regrow.core.hashing import document_hash
 from regrow.core.loading import load
 from regrow.core.models import TaskTree
+from regrow.core.normal import read_normal
 from regrow.core.result import tree_result
 from regrow.core.snapshot import restore_snapshot, take_snapshot
 from regrow.core.wire import Status
@@ -174,6 +175,7 @@ def whole_life(tasks: list[Document]) -> None:
     tree_result(run)
     take_snapshot(run)
     document_hash(tree)
+    read_normal(tree.as_document())
 
 
 def checked(tasks: list[Document]) -> TaskTree | list[str]:
