@@ -145,12 +145,12 @@ def _not_plain(document: object) -> Iterator[Problem]:
             yield Problem("too_deep", path[:3], f"nested more than {limits.MAX_NESTING} deep")
             return
         if isinstance(value, dict):
-            mapping = cast("dict[object, object]", value)
-            for key in mapping:
-                if not isinstance(key, str):
-                    yield Problem("key", path, f"the key {key!r} must be text; put it in quotes")
-            fields = [(key, item) for key, item in mapping.items() if isinstance(key, str)]
-            rest.extend(reversed(_worth_a_look(fields, path)))
+            mapping = cast("dict[Any, object]", value)
+            if wrong := [key for key in mapping if not isinstance(key, str)]:
+                hint = "must be text; put it in quotes"
+                yield from (Problem("key", path, f"the key {key!r} {hint}") for key in wrong)
+                mapping = {key: mapping[key] for key in mapping if isinstance(key, str)}
+            rest.extend(reversed(_worth_a_look(mapping.items(), path)))
         elif isinstance(value, list | tuple):
             items = enumerate(cast("Sequence[object]", value))
             rest.extend(reversed(_worth_a_look(items, path)))
