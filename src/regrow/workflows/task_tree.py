@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 
 from regrow.core import limits
 from regrow.core.draw.details import details
+from regrow.core.garbage import collected_later
 from regrow.core.handover import obey, partition_bytes, read_report
 from regrow.core.loading import load, without_engine
 from regrow.core.models import TaskTree
@@ -200,11 +201,13 @@ class TaskTreeWorkflow(Updates):
         is_new = "description" not in self._engine
         description = self._engine.get("description") or await self._describe(self._tree)
         self._description = Description.model_validate(description)
-        plan = resolve(self._tree, self._description)
+        with collected_later():
+            plan = resolve(self._tree, self._description)
         self._engine["description"] = description
         self._is_paced = self._description.engine_version >= PACED_ENGINE
         await self._breathe()
-        run = self._new_run(plan)
+        with collected_later():
+            run = self._new_run(plan)
         await self._breathe()
         self._run = run
         options = WorkOptions(plan, self._run.tree_id)
