@@ -18,7 +18,7 @@ layers:
 
 # The core's rules are held by tests of their own, to the last branch.
 coverage:
-	python -m pytest -q tests/unit/core -k 'not in_proportion' --cov --cov-report=term-missing
+	python -m pytest -q -n 2 tests/unit/core -k 'not in_proportion' --cov --cov-report=term-missing
 
 test:
 	python -m pytest -n 2

@@ -87,7 +87,7 @@ async def check_all(server: EmbeddedServer, cases: list[LanguageCase]) -> None:
 
 
 async def test_on_the_dev_server_many_at_once(server: EmbeddedServer) -> None:
-    await check_all(server, collected(50 * TIMES))
+    await check_all(server, collected(20 * TIMES))
 
 
 async def test_with_many_workflow_tasks_in_each(
@@ -95,13 +95,13 @@ async def test_with_many_workflow_tasks_in_each(
 ) -> None:
     monkeypatch.setattr(limits, "MAX_LOCAL_STARTS", 2)
     monkeypatch.setattr(limits, "MAX_LOCAL_IN_FLIGHT", 2)
-    await check_all(server, collected(30 * TIMES))
+    await check_all(server, collected(10 * TIMES))
 
 
 async def test_that_give_up_at_a_failure(server: EmbeddedServer) -> None:
     """What is cut off is decided by chance, so the workflow's own word stands for the oracle's."""
     cases = [
         replace(case, document={**case.document, "on_failure": "cancel"})
-        for case in collected(50 * TIMES)
+        for case in collected(20 * TIMES)
     ]
     await check_all(server, cases)

@@ -205,7 +205,7 @@ def _is_scripted_once(case: LanguageCase, path: str) -> bool:
 async def test_trees_in_partitions_end_as_the_oracle_says(
     server: EmbeddedServer, sizes: Sizes
 ) -> None:
-    await run_all(server, collected(8 * TIMES, "continue"), check_against_oracle)
+    await run_all(server, collected(4 * TIMES, "continue"), check_against_oracle)
 
 
 @pytest.mark.timeout(1200 if TIMES > 1 else 120)
@@ -215,4 +215,4 @@ async def test_trees_in_partitions_that_give_up_are_read_as_they_ended(
     def check(_: LanguageCase, __: TreeHandle, result: TreeResult) -> None:
         assert all(task.status.is_settled for task in result.tasks.values())
 
-    await run_all(server, collected(4 * TIMES, "cancel"), check)
+    await run_all(server, collected(2 * TIMES, "cancel"), check)

@@ -333,10 +333,8 @@ class _Followed:
         began = event.child_workflow_execution_started_event_attributes
         child_id, first_run = began.workflow_execution.workflow_id, began.workflow_execution.run_id
         self._first_runs[began.initiated_event_id] = first_run
-        unit = child_id.removeprefix(f"{self._seen.fold.tree_id}/")
+        unit = child_id.rpartition("/")[2]
         if is_partition(unit):
-            reading = asyncio.create_task(self._read_partition(unit, child_id, first_run))
-            self._partitions[first_run] = reading
             return
         if first_run in self._known or not self._watch.places:
             return
@@ -358,10 +356,22 @@ class _Followed:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
 
+    def _hear_partition(self, event: HistoryEvent) -> None:
+        """Begin to listen at once: what has begun may have ended when this is taken in."""
+        began = event.child_workflow_execution_started_event_attributes
+        child = began.workflow_execution
+        unit = child.workflow_id.rpartition("/")[2]
+        if is_partition(unit):
+            self._first_runs[began.initiated_event_id] = child.run_id
+            reading = self._read_partition(unit, child.workflow_id, child.run_id)
+            self._partitions[child.run_id] = asyncio.create_task(reading)
+
     async def _hear_partitions(self, events: Sequence[HistoryEvent]) -> None:
         """Hear all that partitions have to say before the tree takes in that they have ended."""
         for event in events:
-            if event.event_type in _CHILD_ENDS and self._partitions:
+            if event.event_type == _CHILD_STARTED:
+                self._hear_partition(event)
+            elif event.event_type in _CHILD_ENDS and self._partitions:
                 attributes: Any = getattr(event, str(event.WhichOneof("attributes")))
                 first_run = self._first_runs.get(attributes.initiated_event_id, "")
                 if reading := self._partitions.pop(first_run, None):
