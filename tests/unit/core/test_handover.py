@@ -22,7 +22,13 @@ from tests.unit.core.builders import (
 from tests.unit.core.partitioning import Part, Parts, sent
 
 from regrow.core import limits
-from regrow.core.handover import Reporter, obey, partition_document, read_report
+from regrow.core.handover import (
+    Reporter,
+    obey,
+    partition_bytes,
+    partition_document,
+    read_report,
+)
 from regrow.core.outcome import Outcome, completed, failed, outcome_of
 from regrow.core.problems import InvalidTree
 from regrow.core.record import Kind, Start
@@ -407,6 +413,29 @@ def test_a_report_says_which_partition_it_is_and_what_ended() -> None:
     unit, ended = read_report(told)
 
     assert (unit, ended["a"].status, ended["a"].result_omitted) == ("~1", Status.COMPLETED, True)
+
+
+def started(run: TreeRun) -> Start:
+    return next(start for start in start_all(run) if start.kind is Kind.PARTITION)
+
+
+def test_a_partition_is_weighed_by_its_inputs_and_by_the_results_that_it_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = large(task("a"), sleep("nap"), task("b", "a", "nap"), task("c", "a", "nap"))
+    for start in start_all(run):
+        if start.kind is Kind.ACTIVITY:
+            run.ended(start.unit, completed("x" * 100), NOW)
+    run.woke("nap", NOW)
+    start = started(run)
+    assert start.tasks == ("b", "c")
+
+    assert partition_bytes(run, start) == 110  # two times {}, the result of a, the null of nap
+
+    monkeypatch.setattr(limits, "PARTITION_BYTES", 50)
+    assert partition_bytes(run, start) > 50
+    monkeypatch.setattr(limits, "PARTITION_BYTES", 1)
+    assert partition_bytes(run, start) == 2
 
 
 # --- a whole tree, in any order

@@ -412,3 +412,11 @@ def test_a_failure_that_needs_nothing_is_retried() -> None:
 
     assert by_hand.check_retry(run, None)
     assert by_hand.check_retry(run, "c")
+
+
+def test_a_task_in_the_hands_of_a_partition_is_not_skipped() -> None:
+    run = large(task("a"), task("b", "a"))
+    handed_over(run)
+
+    with pytest.raises(by_hand.RequestRefused, match="in the hands of the child workflow"):
+        by_hand.check_skip(run, "b", with_result=False)
