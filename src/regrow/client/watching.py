@@ -130,17 +130,17 @@ async def read_partitions(client: Client, fold: Fold) -> None:
     async def look(unit: str, first_run: str) -> None:
         inner = Fold(f"{fold.tree_id}/{unit}", client.data_converter)
         async with places:
-            await _read_what_is_there(client, Seen(inner), wait=False, first_run=first_run)
+            await _read_what_is_there(client, Seen(inner), first_run)
         inner.finish()
         fold.glimpse(unit, inner, inner.run.records if inner.run else ())
 
     await asyncio.gather(*(look(*each) for each in fold.partitions.items()))
 
 
-async def _read_what_is_there(client: Client, seen: Seen, *, wait: bool, first_run: str) -> None:
+async def _read_what_is_there(client: Client, seen: Seen, first_run: str) -> None:
     """Read a history that may be gone."""
     try:
-        async for _ in read(client, seen, wait=wait, first_run=first_run):
+        async for _ in read(client, seen, wait=False, first_run=first_run):
             pass
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:

@@ -58,14 +58,12 @@ def partition_bytes(run: TreeRun, start: Start) -> int:
     outside = dict.fromkeys(
         name for task_id in inside for name in read_by(run, task_id) if name not in inside
     )
-    for task_id in inside:
-        total += json_size(run.tasks[task_id].inputs)
+    inputs = (run.tasks[task_id].inputs for task_id in inside)
+    results = (cast("Outcome", run.records[name].outcome).result for name in outside)
+    for value in (*inputs, *results):
+        total += json_size(value)
         if total > limits.PARTITION_BYTES:
-            return total
-    for name in outside:
-        total += json_size(cast("Outcome", run.records[name].outcome).result)
-        if total > limits.PARTITION_BYTES:
-            return total
+            break
     return total
 
 
